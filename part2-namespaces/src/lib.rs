@@ -1,0 +1,1 @@
+//! part2-namespaces

@@ -1,0 +1,1 @@
+//! part5-network

@@ -1,0 +1,6 @@
+//! What every part needs: the recipe, the container, the spec, the lab.
+
+pub mod error;
+pub mod spec;
+
+pub use error::{Call, Error, Failed, Result};
