@@ -1,6 +1,20 @@
 //! What every part needs: the recipe, the container, the spec, the lab.
+//!
+//! Start with [`recipe`]: a container is a list of steps. [`container`] runs them, [`journal`]
+//! remembers how to undo them, [`spec`] says what they are to achieve.
 
+pub mod container;
 pub mod error;
+pub mod home;
+pub mod journal;
+pub mod netlink;
+pub mod part;
+pub mod process;
+pub mod recipe;
+pub mod shared_resource;
 pub mod spec;
+pub mod state;
+pub mod sys;
+mod undo;
 
 pub use error::{Call, Error, Failed, Result};
