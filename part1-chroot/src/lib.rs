@@ -1,1 +1,152 @@
-//! part1-chroot
+//! Part 1: a root file system, and its limits.
+//!
+//! A process gets another directory as its `/`. That is all: it still sees every process, every
+//! network interface and, as root, every disk. The parts after this one keep these steps and
+//! replace `chroot` by better walls.
+
+pub mod create;
+mod program;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::unistd::{chdir, chroot};
+use shared::error::{Call, Result};
+use shared::part::{Part, Request};
+use shared::recipe::{Place, Recipe, Step};
+use shared::spec::Service;
+use shared::sys;
+
+pub use program::Program;
+
+/// Part 1 as the command line sees it.
+pub fn part() -> Part {
+    let mut commands = shared::cli::commands();
+    commands.push(create::command());
+    Part {
+        number: 1,
+        binary: "part1-chroot",
+        about: "Run a service with another directory as its root",
+        recipe,
+        exec: None,
+        commands,
+    }
+}
+
+/// The recipe of a chroot: make a process, change its root, execute the program.
+///
+/// # Errors
+/// The root file system is missing, empty or dangerous; the service asks for something that
+/// cannot be.
+pub fn recipe(request: &Request) -> Result<Recipe> {
+    shared::rootfs::validate(&request.rootfs)?;
+    let program = Program::of(request, Path::new("/root"))?;
+
+    let mut recipe = Recipe::new(1, &request.name);
+    recipe.notes = not_yet(request);
+    recipe.push(clone());
+    recipe.push(chroot_into(request));
+    recipe.push(working_directory(request.service));
+    recipe.push(close_fds());
+    recipe.push(program.execve());
+    Ok(recipe)
+}
+
+fn clone() -> Step {
+    Step::new(1, Place::Clone, "clone")
+        .what("make a new process, a copy of this one")
+        .why("the copy becomes the service; the original looks after it")
+        .section("1.3")
+        .shell("( ... ) &")
+}
+
+fn chroot_into(request: &Request) -> Step {
+    let rootfs = request.rootfs.clone();
+    Step::new(1, Place::Child, "chroot")
+        .what(format!("make {} the root directory", rootfs.display()))
+        .why("paths of the process start there, so it finds other programs and libraries")
+        .section("1.4")
+        .shell(format!("chroot {}", rootfs.display()))
+        .hint("chroot needs root (CAP_SYS_CHROOT); part 2 works without, by a user namespace")
+        .does(move |_: &mut _| {
+            // The working directory first: chroot(2) leaves it alone, and a working directory
+            // outside the new root is a way out.
+            chdir(&rootfs).call(format!("chdir({:?})", rootfs))?;
+            chroot(".").call("chroot(\".\")")
+        })
+}
+
+/// Changes to the service's working directory, made if missing, as Docker does.
+pub fn working_directory(service: &Service) -> Step {
+    let dir = service.working_dir.clone().unwrap_or_else(|| "/".into());
+    let quoted = dir.display().to_string();
+    Step::new(1, Place::Child, "working directory")
+        .what(format!("start in {quoted}"))
+        .why("a program finds its files relative to the directory it starts in")
+        .section("1.5")
+        .shell(format!("mkdir -p {quoted} && cd {quoted}"))
+        .does(move |_: &mut _| enter(&dir))
+}
+
+fn enter(dir: &Path) -> shared::recipe::Outcome {
+    use nix::errno::Errno;
+    if let Err(Errno::ENOENT) = chdir(dir) {
+        // It may be on a read-only file system: then the chdir below says that it is missing.
+        let _ = std::fs::create_dir_all(dir);
+    }
+    chdir(dir).call(format!("chdir({dir:?})"))?;
+    // A path like /proc/self/fd/7 may lead out of the root (CVE-2024-21626). The kernel says so:
+    // the name of such a directory does not start with a slash.
+    let inside = nix::unistd::getcwd().call("getcwd()")?;
+    match inside.as_os_str().as_bytes().first() {
+        Some(b'/') => Ok(()),
+        _ => Err(shared::Failed::new(format!("chdir({dir:?}) leads outside"), Errno::EXDEV)),
+    }
+}
+
+/// Closes what was opened outside.
+pub fn close_fds() -> Step {
+    Step::new(1, Place::Child, "close fds")
+        .what("let execve close every file but the standard three")
+        .why("a file opened outside stays usable inside: a way out (CVE-2016-9962)")
+        .section("1.6")
+        .does(|_: &mut _| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
+}
+
+/// What the file asks for and a later part raises. Each part takes its own off the list.
+fn not_yet(request: &Request) -> Vec<String> {
+    let service = request.service;
+    let asked = [
+        ("hostname", service.hostname.is_some(), 2),
+        ("tmpfs", !service.tmpfs.is_empty(), 2),
+        ("read_only", service.read_only, 2),
+        ("cap_add", !service.cap_add.is_empty(), 2),
+        ("cap_drop", !service.cap_drop.is_empty(), 2),
+        ("user", service.user.is_some(), 2),
+        ("init", service.init, 2),
+        ("tty", request.terminal, 2),
+        ("ulimits", !service.ulimits.is_empty(), 2),
+        ("sysctls", !service.sysctls.is_empty(), 2),
+        ("devices", !service.devices.is_empty(), 2),
+        ("mem_limit", service.mem_limit.is_some(), 3),
+        ("cpus", service.cpus.is_some(), 3),
+        ("cpu_shares", service.cpu_shares.is_some(), 3),
+        ("cpuset", service.cpuset.is_some(), 3),
+        ("pids_limit", service.pids_limit.is_some(), 3),
+        ("blkio_config", service.blkio != Default::default(), 3),
+        ("ports", !service.ports.is_empty(), 5),
+        ("networks", !service.networks.is_empty(), 5),
+        ("volumes", !service.volumes.is_empty(), 5),
+    ];
+    asked
+        .into_iter()
+        .filter(|(_, asked, _)| *asked)
+        .map(|(key, _, part)| format!("{key}: raised in part {part}"))
+        .collect()
+}
+
+/// Takes the notes off that `part` makes untrue: it raises these walls.
+pub fn raised(recipe: &mut Recipe, part: u8) {
+    let ending = format!(": raised in part {part}");
+    recipe.notes.retain(|note| !note.ends_with(&ending));
+}

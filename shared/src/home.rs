@@ -51,6 +51,11 @@ impl Home {
         self.data.join("images")
     }
 
+    /// Root file systems that parts 1 to 3 use in place, so that the images stay as they are.
+    pub fn trees(&self) -> PathBuf {
+        self.data.join("trees")
+    }
+
     /// A directory for each named volume.
     pub fn volumes(&self) -> PathBuf {
         self.data.join("volumes")

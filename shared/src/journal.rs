@@ -97,7 +97,8 @@ struct Line {
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
-    file: File,
+    /// None: nothing is to be remembered.
+    file: Option<File>,
 }
 
 impl Journal {
@@ -110,7 +111,12 @@ impl Journal {
         let file = OpenOptions::new().append(true).create(true).open(&path).map_err(|e| {
             Error::new(format!("cannot open the journal {}", path.display())).because(e)
         })?;
-        Ok(Self { path, file })
+        Ok(Self { path, file: Some(file) })
+    }
+
+    /// A journal that remembers nothing: for a process that changes nothing on the host.
+    pub fn nowhere() -> Self {
+        Self { path: PathBuf::new(), file: None }
     }
 
     /// Writes down how a change will be undone. Call it *before* the change.
@@ -125,7 +131,10 @@ impl Journal {
             serde_json::to_string(&Line { due, undo: undo.clone() }).map_err(|e| failed(&e))?;
         line.push('\n');
         // One write: a line is in the file whole, or, at its end after a crash, not at all.
-        self.file.write_all(line.as_bytes()).map_err(|e| failed(&e))
+        match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()).map_err(|e| failed(&e)),
+            None => Ok(()),
+        }
     }
 
     /// Plays back, last first, what is due at `due`, and forgets it.
@@ -162,7 +171,7 @@ impl Journal {
         }
         // The journal may have removed itself together with its directory: that is its end.
         let written = if lines.is_empty() {
-            self.file.set_len(0)
+            self.file.as_ref().map_or(Ok(()), |file| file.set_len(0))
         } else {
             let new = self.path.with_extension("new");
             fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path))

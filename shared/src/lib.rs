@@ -3,6 +3,7 @@
 //! Start with [`recipe`]: a container is a list of steps. [`container`] runs them, [`journal`]
 //! remembers how to undo them, [`spec`] says what they are to achieve.
 
+pub mod cli;
 pub mod container;
 pub mod error;
 pub mod home;
@@ -11,6 +12,7 @@ pub mod netlink;
 pub mod part;
 pub mod process;
 pub mod recipe;
+pub mod rootfs;
 pub mod shared_resource;
 pub mod spec;
 pub mod state;

@@ -9,7 +9,9 @@
 
 use std::borrow::Cow;
 use std::os::fd::{BorrowedFd, RawFd};
+use std::cell::RefCell;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use nix::sched::CloneFlags;
 use nix::unistd::Pid;
@@ -226,6 +228,9 @@ pub struct Recipe {
     pub notes: Vec<String>,
     /// Whether the child makes a terminal and sends its controlling side to the host.
     pub terminal: bool,
+    /// The addresses that its steps took: a network's name and `address/prefix` each.
+    #[serde(skip)]
+    pub addresses: Rc<RefCell<Vec<(String, String)>>>,
 }
 
 impl Recipe {
@@ -238,6 +243,7 @@ impl Recipe {
             steps: Vec::new(),
             notes: Vec::new(),
             terminal: false,
+            addresses: Rc::default(),
         }
     }
 
@@ -285,6 +291,17 @@ impl Recipe {
             .enumerate()
             .filter(move |(_, s)| s.place == place)
             .map(|(i, s)| (i + 1, s))
+    }
+
+    /// The cgroup directories that its steps make: one on v2, one for each hierarchy on v1.
+    pub fn cgroups(&self) -> Vec<PathBuf> {
+        let undos = self.steps.iter().flat_map(|step| &step.undo);
+        undos
+            .filter_map(|undo| match undo {
+                Undo::RemoveCgroup { path } => Some(path.clone()),
+                _ => None,
+            })
+            .collect()
     }
 
     fn position(&self, name: &str) -> usize {

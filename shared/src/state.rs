@@ -85,11 +85,27 @@ impl Owned {
         let failed =
             |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);
         fs::create_dir_all(home.containers()).map_err(failed)?;
-        match fs::create_dir(&dir) {
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(name_taken(&dir, name)),
-            other => other.map_err(failed)?,
+        // Made under another name and locked there, so that no sweep finds it without its lock.
+        let new = home.containers().join(format!(".{name}.{}", std::process::id()));
+        fs::create_dir_all(&new).map_err(failed)?;
+        let lock = Self::lock(&new)?.ok_or_else(|| name_taken(&dir, name))?._lock;
+        let taken = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            &new,
+            rustix::fs::CWD,
+            &dir,
+            rustix::fs::RenameFlags::NOREPLACE,
+        );
+        match taken {
+            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Err(e) => {
+                let _ = fs::remove_dir_all(&new);
+                match e {
+                    rustix::io::Errno::EXIST => Err(name_taken(&dir, name)),
+                    e => Err(failed(e.into())),
+                }
+            }
         }
-        Self::lock(&dir)?.ok_or_else(|| name_taken(&dir, name))
     }
 
     /// Takes over a container whose supervisor is gone; None when it has one.
@@ -218,7 +234,11 @@ pub fn sweep(home: &Home) -> Vec<Error> {
     errors
 }
 
-fn sweep_one(dir: &Path) -> Result<()> {
+/// Cleans up after one container if it lost its supervisor.
+///
+/// # Errors
+/// An undo failed.
+pub fn sweep_one(dir: &Path) -> Result<()> {
     if read(dir).is_some_and(|record| record.status == Status::Stopped) && !is_due(dir)? {
         return Ok(());
     }
@@ -236,6 +256,14 @@ fn sweep_one(dir: &Path) -> Result<()> {
         }
         _ => owned.remove(),
     }
+}
+
+/// Whether a container's supervisor lives.
+///
+/// # Errors
+/// The lock cannot be looked at.
+pub fn supervised(dir: &Path) -> Result<bool> {
+    Ok(dir.exists() && Owned::lock(dir)?.is_none())
 }
 
 fn is_due(dir: &Path) -> Result<bool> {

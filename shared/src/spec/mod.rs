@@ -312,3 +312,11 @@ impl Spec {
         parse::parse(text, file)
     }
 }
+
+impl Spec {
+    /// The name of a service's container: `container_name`, else project and service.
+    pub fn container_name(&self, service: &Service) -> String {
+        let made = || format!("{}-{}", self.project, service.name);
+        service.container_name.clone().unwrap_or_else(made)
+    }
+}

@@ -1,0 +1,166 @@
+//! The program: its arguments, its environment, and `execve`.
+
+use std::ffi::CString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use shared::error::{Error, Failed, Result};
+use shared::part::{Joining, Request};
+use shared::recipe::{Outcome, Place, Step};
+use shared::spec::Service;
+
+/// What Docker sets, then what the service says.
+fn variables(
+    service: &Service,
+    hostname: &str,
+    home: &Path,
+    terminal: bool,
+) -> Vec<(String, String)> {
+    let mut variables = vec![("PATH".to_owned(), PATH.to_owned())];
+    variables.push(("HOSTNAME".into(), hostname.into()));
+    if terminal {
+        variables.push(("TERM".into(), "xterm".into()));
+    }
+    variables.push(("HOME".into(), home.display().to_string()));
+    variables.extend(service.environment.iter().cloned());
+    variables
+}
+
+/// Where programs are looked for when the service does not say.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What is executed, prepared before the process exists.
+#[derive(Debug, Clone)]
+pub struct Program {
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+    /// Where it may be, in the order of `PATH`.
+    candidates: Vec<CString>,
+    /// Device and inode of our own binary: it must never run inside.
+    ours: (u64, u64),
+}
+
+impl Program {
+    /// The program of a request, run by a user whose home directory is `home`.
+    ///
+    /// # Errors
+    /// An argument or variable holds a NUL byte.
+    pub fn of(request: &Request, home: &Path) -> Result<Self> {
+        let service = request.service;
+        let argv: Vec<String> = if service.entrypoint.is_empty() && service.command.is_empty() {
+            vec!["/bin/sh".into()]
+        } else {
+            service.entrypoint.iter().chain(&service.command).cloned().collect()
+        };
+        let hostname = service.hostname.as_deref().unwrap_or(&request.name);
+        Self::new(&argv, variables(service, hostname, home, request.terminal))
+    }
+
+    /// A program that joins a running container.
+    ///
+    /// # Errors
+    /// An argument or variable holds a NUL byte.
+    pub fn joining(joining: &Joining, home: &Path) -> Result<Self> {
+        let service = joining.service;
+        let hostname = service.hostname.as_deref().unwrap_or(&joining.record.name);
+        Self::new(&joining.command, variables(service, hostname, home, joining.terminal))
+    }
+
+    /// A program with its arguments and variables; of two variables with one name the later
+    /// one counts.
+    ///
+    /// # Errors
+    /// An argument or variable holds a NUL byte.
+    pub fn new(argv: &[String], variables: Vec<(String, String)>) -> Result<Self> {
+        let mut environment: Vec<(String, String)> = Vec::new();
+        for (key, value) in variables {
+            environment.retain(|(other, _)| *other != key);
+            environment.push((key, value));
+        }
+        let path = environment.iter().find(|(key, _)| key == "PATH").map_or(PATH, |(_, v)| v);
+        let program = argv.first().map_or("", String::as_str);
+        let candidates = if program.contains('/') {
+            vec![program.to_owned()]
+        } else {
+            path.split(':').map(|dir| format!("{dir}/{program}")).collect()
+        };
+        let ours = std::fs::metadata("/proc/self/exe").map(|m| (m.dev(), m.ino()));
+        Ok(Self {
+            argv: argv.iter().map(|a| c_string(a)).collect::<Result<_>>()?,
+            environment: environment
+                .iter()
+                .map(|(key, value)| c_string(&format!("{key}={value}")))
+                .collect::<Result<_>>()?,
+            candidates: candidates.iter().map(|c| c_string(c)).collect::<Result<_>>()?,
+            ours: ours.unwrap_or_default(),
+        })
+    }
+
+    /// The last step of every recipe.
+    pub fn execve(self) -> Step {
+        let shown: Vec<_> = self.argv.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        Step::new(1, Place::Child, shared::container::EXECVE)
+            .what(format!("become {}", shown.first().map_or("nothing", String::as_str)))
+            .why("the process keeps its walls and its pid; only its program changes")
+            .section("1.7")
+            .shell(format!("exec {}", shown.join(" ")))
+            .hint(
+                "is it in the root file system, executable (chmod +x), with its libraries? \
+                 `rootfs show` lists what is there",
+            )
+            .does(move |_: &mut _| self.become_it())
+    }
+
+    /// Tries each place the program may be. Comes back only when none worked.
+    fn become_it(&self) -> Outcome {
+        let mut worst = Failed::new(format!("execve({:?})", self.argv[0]), Errno::ENOENT);
+        for candidate in &self.candidates {
+            let path = PathBuf::from(candidate.to_string_lossy().into_owned());
+            if self.is_ours(&path) {
+                return Err(Failed::new(
+                    format!("execve({candidate:?}) is this runtime's own binary"),
+                    Errno::EACCES,
+                ));
+            }
+            match nix::unistd::execve(candidate, &self.argv, &self.environment) {
+                Err(Errno::ENOENT) if path.exists() => {
+                    worst = Failed::new(
+                        format!("execve({candidate:?}): its interpreter or loader is missing"),
+                        Errno::ENOENT,
+                    );
+                }
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => worst = Failed::new(format!("execve({candidate:?})"), errno),
+                Ok(never) => match never {},
+            }
+        }
+        Err(worst)
+    }
+
+    /// Whether a path, or the interpreter a script there asks for, is our own binary: inside, it
+    /// could be overwritten once it runs (CVE-2019-5736).
+    fn is_ours(&self, path: &Path) -> bool {
+        let is = |path: &Path| {
+            std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.ours)
+        };
+        is(path) || interpreter(path).is_some_and(|interpreter| is(&interpreter))
+    }
+}
+
+/// The interpreter of a script: `#!/bin/sh`, see `execve(2)`.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    let mut start = [0; 256];
+    // A program may be a pipe or a device: opening one could block for ever.
+    let file = std::fs::metadata(path).ok()?.is_file().then(|| std::fs::File::open(path))?.ok()?;
+    let length = { file }.read(&mut start).ok()?;
+    let line = start[..length].strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
+    let text = std::str::from_utf8(line).ok()?;
+    text.split_whitespace().next().map(PathBuf::from)
+}
+
+fn c_string(text: &str) -> Result<CString> {
+    CString::new(text)
+        .map_err(|_| Error::new(format!("{text:?} holds a NUL byte, which no program can be given")))
+}

@@ -1,0 +1,134 @@
+//! Which users of the host the users inside are: `user_namespaces(7)`, `subuid(5)`.
+
+use std::fs;
+
+use nix::unistd::User;
+use shared::part::User as Caller;
+
+/// Ids from `inside` on are ids from `outside` on, `count` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
+
+/// Who the users inside are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The same as outside: no user namespace.
+    Same,
+    /// Root inside is this user and group; there are no others.
+    Single { uid: u32, gid: u32 },
+    /// Root inside is this user; the others are its subordinate ids.
+    Ranges { uids: [Range; 2], gids: [Range; 2] },
+}
+
+impl Identity {
+    /// What this user can have.
+    pub(crate) fn of_user(user: Caller) -> Self {
+        let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+        if user.is_root() {
+            return Self::Same;
+        }
+        let ranges = subordinate("/etc/subuid", uid).zip(subordinate("/etc/subgid", uid));
+        match ranges {
+            Some((uids, gids)) if is_installed("newuidmap") => Self::Ranges {
+                uids: [Range { inside: 0, outside: uid, count: 1 }, uids],
+                gids: [Range { inside: 0, outside: gid, count: 1 }, gids],
+            },
+            _ => Self::Single { uid, gid },
+        }
+    }
+
+    /// Arguments of `newuidmap` and `newgidmap`.
+    pub(crate) fn ranges(&self) -> Option<(Vec<String>, Vec<String>)> {
+        let Self::Ranges { uids, gids } = self else { return None };
+        let arguments = |ranges: &[Range; 2]| {
+            ranges
+                .iter()
+                .flat_map(|range| [range.inside, range.outside, range.count])
+                .map(|number| number.to_string())
+                .collect()
+        };
+        Some((arguments(uids), arguments(gids)))
+    }
+
+    /// The user and group outside that root inside is, when there are no others.
+    pub(crate) fn single(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::Single { uid, gid } => Some((*uid, *gid)),
+            _ => None,
+        }
+    }
+
+    /// Whether a user (or group) of this number exists inside.
+    pub(crate) fn has(&self, id: u32) -> bool {
+        match self {
+            Self::Same => true,
+            Self::Single { .. } => id == 0,
+            Self::Ranges { uids, .. } => {
+                uids.iter().any(|range| (range.inside..range.inside + range.count).contains(&id))
+            }
+        }
+    }
+
+    /// What the user misses.
+    pub(crate) fn note(&self) -> Option<String> {
+        self.single().map(|_| {
+            "users: only root exists inside, because this user has no range in /etc/subuid \
+             (or newuidmap is not installed)"
+                .to_owned()
+        })
+    }
+}
+
+/// The first range of a user in `/etc/subuid` or `/etc/subgid`; ids inside start at 1.
+fn subordinate(file: &str, uid: u32) -> Option<Range> {
+    let name = User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+    parse_subordinate(&fs::read_to_string(file).ok()?, uid, name.as_deref())
+}
+
+fn parse_subordinate(text: &str, uid: u32, name: Option<&str>) -> Option<Range> {
+    text.lines().find_map(|line| {
+        let mut fields = line.trim().split(':');
+        let owner = fields.next()?;
+        if Some(owner) != name && owner != uid.to_string() {
+            return None;
+        }
+        let outside = fields.next()?.parse().ok()?;
+        let count: u32 = fields.next()?.parse().ok()?;
+        (count > 0 && count < u32::MAX).then_some(Range { inside: 1, outside, count })
+    })
+}
+
+fn is_installed(program: &str) -> bool {
+    std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_found_by_name_or_number() {
+        let text = "other:1:2\nada:100000:65536\n1001:300000:10\n";
+        let range = |outside, count| Some(Range { inside: 1, outside, count });
+        assert_eq!(parse_subordinate(text, 1000, Some("ada")), range(100_000, 65_536));
+        assert_eq!(parse_subordinate(text, 1001, None), range(300_000, 10));
+        assert_eq!(parse_subordinate(text, 1002, Some("eve")), None);
+        assert_eq!(parse_subordinate("ada:x:y\nada:5", 0, Some("ada")), None);
+    }
+
+    #[test]
+    fn ids_outside_the_ranges_do_not_exist() {
+        let single = Identity::Single { uid: 1000, gid: 1000 };
+        assert!(single.has(0) && !single.has(1));
+        let range = Range { inside: 1, outside: 100_000, count: 10 };
+        let root = Range { inside: 0, outside: 1000, count: 1 };
+        let ranges = Identity::Ranges { uids: [root, range], gids: [root, range] };
+        assert!(ranges.has(0) && ranges.has(10) && !ranges.has(11));
+    }
+}

@@ -1,0 +1,165 @@
+//! What the process sees: one namespace for each kind of thing. See `namespaces(7)`.
+
+use std::fs;
+use std::process::Command;
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::setsid;
+use shared::error::{Call, Error};
+use shared::part::Request;
+use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::spec::NetworkMode;
+
+use crate::PART;
+use crate::identity::Identity;
+
+pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
+    recipe.clone.namespaces |= CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWIPC;
+    if request.service.network_mode != NetworkMode::Host {
+        recipe.clone.namespaces |= CloneFlags::CLONE_NEWNET;
+    }
+    let identity = Identity::of_user(request.user);
+    if !request.user.is_root() {
+        recipe.clone.namespaces |= CloneFlags::CLONE_NEWUSER;
+        recipe.notes.extend(identity.note());
+    }
+    recipe.replace("clone", clone(recipe.clone.namespaces));
+    recipe.insert_before("chroot", session());
+    if let Some(step) = map_from_host(&identity) {
+        recipe.insert_before("chroot", step);
+        recipe.insert_before("chroot", wait_for_map());
+    } else if let Some(step) = map_from_child(&identity) {
+        recipe.insert_before("chroot", step);
+    }
+    recipe.insert_before("chroot", cgroup_namespace());
+    if request.service.network_mode != NetworkMode::Host {
+        recipe.insert_before("chroot", loopback());
+    }
+}
+
+fn clone(namespaces: CloneFlags) -> Step {
+    let options: Vec<_> = [
+        (CloneFlags::CLONE_NEWUSER, "--user"),
+        (CloneFlags::CLONE_NEWPID, "--pid --fork"),
+        (CloneFlags::CLONE_NEWNS, "--mount"),
+        (CloneFlags::CLONE_NEWUTS, "--uts"),
+        (CloneFlags::CLONE_NEWIPC, "--ipc"),
+        (CloneFlags::CLONE_NEWNET, "--net"),
+    ]
+    .into_iter()
+    .filter(|(flag, _)| namespaces.contains(*flag))
+    .map(|(_, option)| option)
+    .collect();
+    Step::new(PART, Place::Clone, "clone")
+        .what("make a new process in namespaces of its own")
+        .why("it sees only what is in them: its processes, mounts, names and network")
+        .section("2.1")
+        .shell(format!("unshare {} --kill-child", options.join(" ")))
+        .hint(
+            "see `doctor`; without root this needs user namespaces \
+             (sysctl user.max_user_namespaces, and on Ubuntu \
+             kernel.apparmor_restrict_unprivileged_userns=0)",
+        )
+}
+
+pub(crate) fn session() -> Step {
+    Step::new(PART, Place::Child, "session")
+        .what("start a session of its own")
+        .why("without one it could push keystrokes into our terminal (CVE-2017-5226)")
+        .section("2.2")
+        .shell("setsid")
+        .does(|_: &mut _| setsid().call("setsid()").map(drop))
+}
+
+/// A map of many ids needs `newuidmap(1)`, which has the privilege to write it.
+fn map_from_host(identity: &Identity) -> Option<Step> {
+    let (uids, gids) = identity.ranges()?;
+    let shell = format!("newuidmap PID {} && newgidmap PID {}", uids.join(" "), gids.join(" "));
+    let step = Step::new(PART, Place::Attach, "id map")
+        .what("map the users inside to a range of ours outside")
+        .why("root inside is an ordinary user outside, and other users can exist inside")
+        .section("2.3")
+        .shell(shell)
+        .hint("check /etc/subuid and /etc/subgid, and that newuidmap is set-user-id root")
+        .does(move |context: &mut shared::recipe::Context| {
+            let pid = context.pid.map(|pid| pid.to_string()).unwrap_or_default();
+            run("newuidmap", &pid, &uids)?;
+            run("newgidmap", &pid, &gids)
+        });
+    Some(step)
+}
+
+fn run(program: &str, pid: &str, ranges: &[String]) -> Outcome {
+    let call = || format!("{program} {pid} {}", ranges.join(" "));
+    let status = Command::new(program).arg(pid).args(ranges).status().call(call())?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(shared::Failed::new(call(), nix::errno::Errno::EPERM))
+}
+
+fn wait_for_map() -> Step {
+    Step::new(PART, Place::Child, "wait for the id map")
+        .what("wait until the host has mapped the users")
+        .why("before that nobody owns anything in the new namespace")
+        .section("2.3")
+        .does(|context: &mut shared::recipe::Context| context.await_host("id map"))
+}
+
+/// A map of one id, our own, may be written by the process itself: `user_namespaces(7)`.
+fn map_from_child(identity: &Identity) -> Option<Step> {
+    let (uid, gid) = identity.single()?;
+    let step = Step::new(PART, Place::Child, "id map")
+        .what(format!("map root inside to user {uid} outside"))
+        .why("root inside is an ordinary user outside")
+        .section("2.3")
+        .shell(format!(
+            "echo deny > /proc/self/setgroups; echo 0 {uid} 1 > /proc/self/uid_map; \
+             echo 0 {gid} 1 > /proc/self/gid_map"
+        ))
+        .does(move |_: &mut _| {
+            // Giving up setgroups(2) comes first: a group can also take permissions away.
+            write("/proc/self/setgroups", "deny")?;
+            write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+            write("/proc/self/gid_map", &format!("0 {gid} 1"))
+        });
+    Some(step)
+}
+
+fn write(path: &str, text: &str) -> Outcome {
+    fs::write(path, text).call(format!("write({path:?}, {text:?})"))
+}
+
+fn cgroup_namespace() -> Step {
+    Step::new(PART, Place::Child, "cgroup namespace")
+        .what("see its own cgroup as the root of the tree")
+        .why("the names of the host's cgroups tell what else runs there")
+        .section("2.4")
+        .shell("unshare --cgroup")
+        .does(|_: &mut _| {
+            // Not part of clone: the namespace's root is the cgroup of whoever unshares, so the
+            // process must be in its cgroup first.
+            unshare(CloneFlags::CLONE_NEWCGROUP).call("unshare(CLONE_NEWCGROUP)")
+        })
+}
+
+fn loopback() -> Step {
+    Step::new(PART, Place::Child, "loopback")
+        .what("bring up the loopback interface")
+        .why("a new network namespace has only `lo`, and that is down")
+        .section("2.5")
+        .shell("ip link set lo up")
+        .does(|_: &mut _| shared::netlink::loopback_up())
+}
+
+/// What [`Identity`] cannot give is an error before anything starts.
+pub(crate) fn not_mapped(what: &str, id: u32) -> Error {
+    Error::new(format!("{what} {id} does not exist in this user namespace")).hint(
+        "give your user a range in /etc/subuid and /etc/subgid \
+         (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 NAME), \
+         or run it as root",
+    )
+}

@@ -1,0 +1,293 @@
+//! Privileges: who the process is, and what it may ask the kernel for.
+
+use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use rustix::fs::{Mode, OFlags};
+use shared::error::{Call, Error, Result};
+use part1_chroot::Program;
+use shared::part::Request;
+use shared::recipe::{Place, Recipe, Step};
+use shared::spec::{Service, Ulimit};
+
+use crate::PART;
+use crate::capabilities::CapabilitySet;
+use crate::identity::Identity;
+use crate::namespaces::not_mapped;
+use crate::seccomp;
+
+pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
+    let service = request.service;
+    let account = Account::of(service, &request.rootfs)?;
+    let identity = Identity::of_user(request.user);
+    if !identity.has(account.uid) {
+        return Err(not_mapped("user", account.uid));
+    }
+    if !identity.has(account.gid) {
+        return Err(not_mapped("group", account.gid));
+    }
+    for step in steps(service, &account, identity.single().is_none())? {
+        recipe.insert_before("close fds", step);
+    }
+    recipe.replace("execve", Program::of(request, &account.home)?.execve());
+    Ok(())
+}
+
+/// The steps that give up privileges, in their order; `exec` takes the same.
+pub(crate) fn steps(
+    service: &Service,
+    account: &Account,
+    may_set_groups: bool,
+) -> Result<Vec<Step>> {
+    let capabilities = CapabilitySet::of(service)?;
+    let mut steps = Vec::new();
+    if !service.ulimits.is_empty() {
+        steps.push(ulimits(service)?);
+    }
+    steps.push(capability_bounds(capabilities));
+    steps.push(user(account, may_set_groups));
+    steps.push(capabilities_step(capabilities, account));
+    if !service.security.allow_new_privileges {
+        steps.push(no_new_privs());
+    }
+    if !service.security.seccomp_unconfined {
+        steps.push(seccomp_step(capabilities));
+    }
+    Ok(steps)
+}
+
+fn capability_bounds(set: CapabilitySet) -> Step {
+    Step::new(PART, Place::Child, "capability bounds")
+        .what("give up for ever the privileges it must not have")
+        .why("what is not in the bounding set no program can gain, set-user-id or not")
+        .section("2.16")
+        .shell("capsh --drop=...")
+        .does(move |_: &mut _| {
+            set.drop_bounding()?;
+            // Kept over the change of user below, which would otherwise clear them.
+            crate::capabilities::keep_across_setuid()
+        })
+}
+
+fn user(account: &Account, may_set_groups: bool) -> Step {
+    let account = account.clone();
+    let (uid, gid) = (account.uid, account.gid);
+    Step::new(PART, Place::Child, "user")
+        .what(format!("become user {uid}, group {gid}"))
+        .why("what the program cannot do as this user, a flaw in it cannot do either")
+        .section("2.15")
+        .shell(format!("setpriv --reuid={uid} --regid={gid} --clear-groups"))
+        .does(move |_: &mut _| {
+            if may_set_groups {
+                let groups: Vec<_> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+                setgroups(&groups).call("setgroups()")?;
+            }
+            setgid(Gid::from_raw(gid)).call(format!("setgid({gid})"))?;
+            setuid(Uid::from_raw(uid)).call(format!("setuid({uid})"))?;
+            // A change of user makes the kernel forget this.
+            prctl::set_pdeathsig(Signal::SIGKILL).call("prctl(PR_SET_PDEATHSIG)")
+        })
+}
+
+fn capabilities_step(set: CapabilitySet, account: &Account) -> Step {
+    let is_root = account.uid == 0;
+    Step::new(PART, Place::Child, "capabilities")
+        .what(format!("keep only these privileges: {set}"))
+        .why("root is many privileges; a service needs few of them, or none")
+        .section("2.16")
+        .shell(format!("capsh --caps={set}"))
+        .does(move |_: &mut _| if is_root { set.apply() } else { CapabilitySet::EMPTY.apply() })
+}
+
+fn no_new_privs() -> Step {
+    Step::new(PART, Place::Child, "no_new_privs")
+        .what("let no program gain privileges")
+        .why("a set-user-id program in the image would otherwise be a way up")
+        .section("2.17")
+        .shell("setpriv --no-new-privs")
+        .does(|_: &mut _| prctl::set_no_new_privs().call("prctl(PR_SET_NO_NEW_PRIVS)"))
+}
+
+fn seccomp_step(capabilities: CapabilitySet) -> Step {
+    let filter = seccomp::filter(capabilities);
+    Step::new(PART, Place::Child, "seccomp")
+        .what("allow only the system calls that programs need")
+        .why("each of the others is a door into the kernel that a flaw may be behind")
+        .section("2.18")
+        .does(move |_: &mut _| filter.install())
+}
+
+fn ulimits(service: &Service) -> Result<Step> {
+    let limits = service
+        .ulimits
+        .iter()
+        .map(|(name, limit)| Ok((name.clone(), resource(name)?, *limit)))
+        .collect::<Result<Vec<_>>>()?;
+    let shell: Vec<_> = limits
+        .iter()
+        .map(|(name, _, l)| format!("prlimit --{name}={}:{} --pid $$", l.soft, l.hard))
+        .collect();
+    Ok(Step::new(PART, Place::Child, "ulimits")
+        .what("set the limits of each process")
+        .why("cgroups limit the container as a whole, these each of its processes")
+        .section("2.15")
+        .shell(shell.join("; "))
+        .hint("raising a hard limit needs CAP_SYS_RESOURCE on the host")
+        .does(move |_: &mut _| {
+            limits.iter().try_for_each(|(name, resource, Ulimit { soft, hard })| {
+                // -1 is RLIM_INFINITY, which is all bits set.
+                setrlimit(*resource, *soft as u64, *hard as u64)
+                    .call(format!("setrlimit({name}, {soft}, {hard})"))
+            })
+        }))
+}
+
+fn resource(name: &str) -> Result<Resource> {
+    Ok(match name {
+        "as" => Resource::RLIMIT_AS,
+        "core" => Resource::RLIMIT_CORE,
+        "cpu" => Resource::RLIMIT_CPU,
+        "data" => Resource::RLIMIT_DATA,
+        "fsize" => Resource::RLIMIT_FSIZE,
+        "locks" => Resource::RLIMIT_LOCKS,
+        "memlock" => Resource::RLIMIT_MEMLOCK,
+        "msgqueue" => Resource::RLIMIT_MSGQUEUE,
+        "nice" => Resource::RLIMIT_NICE,
+        "nofile" => Resource::RLIMIT_NOFILE,
+        "nproc" => Resource::RLIMIT_NPROC,
+        "rss" => Resource::RLIMIT_RSS,
+        "rtprio" => Resource::RLIMIT_RTPRIO,
+        "rttime" => Resource::RLIMIT_RTTIME,
+        "sigpending" => Resource::RLIMIT_SIGPENDING,
+        "stack" => Resource::RLIMIT_STACK,
+        other => {
+            return Err(Error::new(format!("ulimits: there is no limit called {other:?}"))
+                .hint("see getrlimit(2) for the names, without RLIMIT_ and in lower case"));
+        }
+    })
+}
+
+/// A user of the container, looked up in its own `/etc/passwd` and `/etc/group`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// User id inside.
+    pub(crate) uid: u32,
+    /// Group id inside.
+    pub(crate) gid: u32,
+    /// Supplementary groups inside.
+    pub(crate) groups: Vec<u32>,
+    /// Its home directory.
+    pub(crate) home: PathBuf,
+}
+
+impl Account {
+    /// The user that `user:` names; root unless told.
+    pub(crate) fn of(service: &Service, rootfs: &Path) -> Result<Self> {
+        match service.user.as_deref() {
+            None | Some("" | "0" | "root" | "0:0") => Ok(Self {
+                uid: 0,
+                gid: 0,
+                groups: vec![],
+                home: "/root".into(),
+            }),
+            Some(user) => {
+                let read = |name| read_inside(rootfs, name).unwrap_or_default();
+                Self::find(user, &read("etc/passwd"), &read("etc/group"))
+            }
+        }
+    }
+
+    fn find(user: &str, passwd: &str, group: &str) -> Result<Self> {
+        let (name, group_name) = user.split_once(':').map_or((user, None), |(u, g)| (u, Some(g)));
+        let known = passwd.lines().map(fields).find(|f| {
+            f.len() >= 6 && (f[0] == name || (name.parse::<u32>().is_ok() && f[2] == name))
+        });
+        let number = |text: &str| text.parse::<u32>().ok();
+        let uid = known.as_ref().map_or_else(|| number(name), |f| number(f[2]));
+        let Some(uid) = uid else {
+            return Err(Error::new(format!("the image has no user called {name:?}"))
+                .hint("see its /etc/passwd, or give a number"));
+        };
+        let own_gid = known.as_ref().and_then(|f| number(f[3])).unwrap_or(0);
+        let gid = match group_name {
+            None => own_gid,
+            Some(wanted) => find_group(wanted, group)?,
+        };
+        // With an explicit group, Docker gives no others.
+        let groups = match (&known, group_name) {
+            (Some(f), None) => groups_of(f[0], group, gid),
+            _ => vec![gid],
+        };
+        let home = known.as_ref().map_or("/", |f| f[5]);
+        Ok(Self { uid, gid, groups, home: home.into() })
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.trim().split(':').collect()
+}
+
+fn find_group(wanted: &str, group: &str) -> Result<u32> {
+    let known = group.lines().map(fields).find(|f| f.len() >= 3 && f[0] == wanted);
+    known.and_then(|f| f[2].parse().ok()).or_else(|| wanted.parse().ok()).ok_or_else(|| {
+        Error::new(format!("the image has no group called {wanted:?}"))
+            .hint("see its /etc/group, or give a number")
+    })
+}
+
+fn groups_of(user: &str, group: &str, gid: u32) -> Vec<u32> {
+    let has = |f: &Vec<&str>| f.len() >= 4 && f[3].split(',').any(|member| member == user);
+    let also = group.lines().map(fields).filter(has).filter_map(|f| f[2].parse().ok());
+    [gid].into_iter().chain(also.filter(|other| *other != gid)).collect()
+}
+
+/// Reads a file of the image without being led out of it by a symbolic link (CVE-2024-9676).
+fn read_inside(rootfs: &Path, name: &str) -> Option<String> {
+    let root = rustix::fs::open(rootfs, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    let file = rustix::fs::openat2(
+        root.as_fd(),
+        name,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+        rustix::fs::ResolveFlags::IN_ROOT | rustix::fs::ResolveFlags::NO_MAGICLINKS,
+    )
+    .ok()?;
+    let mut text = String::new();
+    // No /etc/passwd is that long; an image may hold anything.
+    fs::File::from(file).take(1 << 20).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33:web:/var/www:/bin/sh\n";
+    const GROUP: &str = "root:x:0:\nweb:x:33:\nlog:x:4:web,other\n";
+
+    fn account(user: &str) -> Result<Account> {
+        Account::find(user, PASSWD, GROUP)
+    }
+
+    #[test]
+    fn a_user_is_found_by_name_and_number() {
+        let web = Account { uid: 33, gid: 33, groups: vec![33, 4], home: "/var/www".into() };
+        assert_eq!(account("web").unwrap(), web);
+        assert_eq!(account("33").unwrap(), web);
+        let stranger = Account { uid: 7, gid: 0, groups: vec![0], home: "/".into() };
+        assert_eq!(account("7").unwrap(), Account { groups: vec![0], ..stranger });
+    }
+
+    #[test]
+    fn an_explicit_group_is_the_only_one() {
+        assert_eq!(account("web:log").unwrap().groups, [4]);
+        assert_eq!(account("web:7").unwrap().gid, 7);
+        assert!(account("web:nobody").is_err() && account("nobody").is_err());
+    }
+}

@@ -1,0 +1,344 @@
+//! From a service to a container that runs, in the foreground or on its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use colored::Colorize;
+use nix::fcntl::OFlag;
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setsid};
+
+use super::output;
+use crate::container::{self, Exit, Narrator, Streams};
+use crate::error::{Call, EXIT_OURS, Error, Result};
+use crate::home::Home;
+use crate::journal::Journal;
+use crate::part::{Part, Request, User};
+use crate::recipe::{Recipe, Step};
+use crate::rootfs;
+use crate::spec::{Restart, Service, Spec};
+use crate::state::{Owned, Record, Status};
+use crate::sys;
+
+/// The longest pause between two restarts.
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How a container is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// We wait for its end; then it is gone.
+    Foreground,
+    /// The same, and each step is told.
+    Explained,
+    /// A supervisor of its own looks after it; it is kept until `rm`.
+    Detached,
+}
+
+/// A service about to be started.
+pub struct Launch<'a> {
+    /// The part that starts it.
+    pub part: &'a Part,
+    /// Where this user's containers are.
+    pub home: &'a Home,
+    /// The service.
+    pub service: &'a Service,
+    /// Its file.
+    pub spec: Option<&'a Spec>,
+    /// The container's name.
+    pub name: String,
+    /// Whether it gets a terminal.
+    pub terminal: bool,
+}
+
+impl Launch<'_> {
+    /// Starts it; in the foreground waits for its end. Answers the exit status.
+    ///
+    /// # Errors
+    /// Why it could not be started; nothing is left of it then.
+    pub fn run(&self, mode: Mode) -> Result<u8> {
+        let rootfs = resolve_rootfs(self.part, self.home, self.service, Make::IfMissing)?;
+        rootfs::validate(&rootfs)?;
+        let recipe = (self.part.recipe)(&self.request(rootfs.clone()))?;
+        let owned = Owned::create(self.home, &self.name)?;
+        let mut record = self.record(rootfs, &recipe, mode);
+        if mode != Mode::Detached {
+            recipe.notes.iter().for_each(|note| output::note(note));
+        }
+        let result = match mode {
+            Mode::Detached => self.detach(&owned, &recipe, &mut record),
+            _ => self.foreground(&owned, &recipe, &mut record, mode == Mode::Explained),
+        };
+        match (mode, result) {
+            (Mode::Detached, Ok(code)) => Ok(code),
+            (_, result) => {
+                let removed = owned.remove();
+                let code = result?;
+                removed.map(|()| code)
+            }
+        }
+    }
+
+    /// What the part's recipe is made for.
+    pub fn request(&self, rootfs: PathBuf) -> Request<'_> {
+        Request {
+            service: self.service,
+            spec: self.spec,
+            name: self.name.clone(),
+            rootfs,
+            home: self.home,
+            user: User::current(),
+            terminal: self.terminal,
+        }
+    }
+
+    fn record(&self, rootfs: PathBuf, recipe: &Recipe, mode: Mode) -> Record {
+        Record {
+            name: self.name.clone(),
+            part: self.part.number,
+            project: self.spec.map(|spec| spec.project.clone()),
+            status: Status::Created,
+            remove_on_stop: mode != Mode::Detached,
+            rootfs,
+            service: self.service.clone(),
+            created: SystemTime::now(),
+            pid: 0,
+            start_time: 0,
+            cgroups: recipe.cgroups(),
+            addresses: Vec::new(),
+            notes: recipe.notes.clone(),
+            exit: None,
+            finished: None,
+        }
+    }
+
+    fn foreground(
+        &self,
+        owned: &Owned,
+        recipe: &Recipe,
+        record: &mut Record,
+        explain: bool,
+    ) -> Result<u8> {
+        let _ = sys::set_signal(Signal::SIGPIPE, true);
+        let streams = Streams { input: self.input()?, output: None };
+        let mut narrate = |number: usize, step: &Step| tell(number, step);
+        let narrator: Option<Narrator> = if explain { Some(&mut narrate) } else { None };
+        let signals = container::catch_signals()?;
+        let exit = run_once(owned, recipe, record, &streams, &signals, narrator, || {})?;
+        if let Some(reason) = why_killed(&exit, self.service) {
+            output::error(&format!("{}: {reason}", self.name));
+        }
+        Ok(exit.code)
+    }
+
+    /// Without `-i`, a program that reads finds the end at once. A terminal is made inside.
+    fn input(&self) -> Result<Option<File>> {
+        if self.service.stdin_open || self.terminal {
+            return Ok(None);
+        }
+        Ok(Some(File::open("/dev/null").call("open(\"/dev/null\")")?))
+    }
+
+    /// Makes the supervisor, and waits until it says that the program runs, or why not.
+    fn detach(&self, owned: &Owned, recipe: &Recipe, record: &mut Record) -> Result<u8> {
+        let (answer, answering) = pipe2(OFlag::O_CLOEXEC).call("pipe2()")?;
+        match sys::fork().call("fork()")? {
+            ForkResult::Child => {
+                drop(answer);
+                let code = self.supervisor(owned, recipe, record, File::from(answering));
+                sys::exit_now(code)
+            }
+            ForkResult::Parent { .. } => {
+                drop(answering);
+                let mut text = String::new();
+                let _ = File::from(answer).read_to_string(&mut text);
+                started(&text)
+            }
+        }
+    }
+
+    /// The supervisor, from its first instruction to its last. Nobody waits for it any more.
+    fn supervisor(
+        &self,
+        owned: &Owned,
+        recipe: &Recipe,
+        record: &mut Record,
+        mut answering: File,
+    ) -> u8 {
+        let _ = sys::set_signal(Signal::SIGPIPE, true);
+        let result = setsid().call("setsid()").map_err(Error::from).and_then(|_| {
+            let streams = self.detached_streams(owned)?;
+            let signals = container::catch_signals()?;
+            let answered = || {
+                let _ = answering.write_all(STARTED.as_bytes());
+                leave_terminal();
+            };
+            let exit = run_once(owned, recipe, record, &streams, &signals, None, answered)?;
+            self.restart_while_wanted(owned, record, &streams, &signals, exit)
+        });
+        match result {
+            Ok(()) => 0,
+            Err(error) => {
+                // The one who waits cleans up; after the start, the next command does.
+                let _ = answering.write_all(format!("{}\n{error}", error.code()).as_bytes());
+                EXIT_OURS
+            }
+        }
+    }
+
+    fn detached_streams(&self, owned: &Owned) -> Result<Streams> {
+        let path = owned.dir().join("log");
+        let log = OpenOptions::new().create(true).append(true).open(&path);
+        let log =
+            log.map_err(|e| Error::new(format!("cannot open {}", path.display())).because(e))?;
+        let input = File::open("/dev/null").call("open(\"/dev/null\")")?;
+        Ok(Streams { input: Some(input), output: Some(log) })
+    }
+
+    /// `restart:`. The pause doubles each time, so that a program that cannot start does not
+    /// keep the machine busy.
+    fn restart_while_wanted(
+        &self,
+        owned: &Owned,
+        record: &mut Record,
+        streams: &Streams,
+        signals: &SignalFd,
+        mut exit: Exit,
+    ) -> Result<()> {
+        let mut pause = Duration::from_millis(100);
+        let mut restarts = 0;
+        while wants_restart(self.service.restart, &exit, restarts) {
+            if pause_unless_stopped(owned.dir(), pause) {
+                break;
+            }
+            restarts += 1;
+            pause = (pause * 2).min(RESTART_PAUSE_MAX);
+            let recipe = (self.part.recipe)(&self.request(record.rootfs.clone()))?;
+            exit = run_once(owned, &recipe, record, streams, signals, None, || {})?;
+        }
+        Ok(())
+    }
+}
+
+/// What the supervisor answers when the program runs.
+const STARTED: &str = "started";
+
+fn started(answer: &str) -> Result<u8> {
+    if answer == STARTED {
+        return Ok(0);
+    }
+    let (code, text) = answer.split_once('\n').unwrap_or(("", "the supervisor ended"));
+    Err(Error::new(text).exit_code(code.parse().unwrap_or(EXIT_OURS)))
+}
+
+/// From now on nobody looks at our standard streams; our directory keeps no file system busy.
+fn leave_terminal() {
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null);
+        let _ = dup2_stdout(&null);
+        let _ = dup2_stderr(&null);
+    }
+    let _ = std::env::set_current_dir("/");
+}
+
+/// One life of a container: start, look after it, undo what its start did to the host.
+fn run_once(
+    owned: &Owned,
+    recipe: &Recipe,
+    record: &mut Record,
+    streams: &Streams,
+    signals: &SignalFd,
+    narrator: Option<Narrator>,
+    started: impl FnOnce(),
+) -> Result<Exit> {
+    let mut journal = Journal::open(owned.dir())?;
+    let running = container::start(recipe, &mut journal, streams, narrator)?;
+    record.pid = running.pid.as_raw();
+    record.start_time = running.start_time;
+    record.status = Status::Running;
+    record.addresses = recipe.addresses.borrow().clone();
+    record.exit = None;
+    owned.save(record)?;
+    started();
+    let exit = container::supervise(recipe, &running, signals, streams)?;
+    if !record.remove_on_stop {
+        record.status = Status::Stopped;
+        record.exit = Some(exit.clone());
+        record.finished = Some(SystemTime::now());
+        owned.save(record)?;
+    }
+    journal.play_back(crate::journal::Due::Stop)?;
+    Ok(exit)
+}
+
+fn wants_restart(policy: Restart, exit: &Exit, restarts: u32) -> bool {
+    match policy {
+        Restart::No => false,
+        Restart::Always | Restart::UnlessStopped => true,
+        Restart::OnFailure(most) => exit.code != 0 && most.is_none_or(|most| restarts < most),
+    }
+}
+
+/// Waits; answers whether a command stopped the container meanwhile (see [`super::stop`]).
+fn pause_unless_stopped(dir: &Path, pause: Duration) -> bool {
+    let until = SystemTime::now() + pause;
+    while SystemTime::now() < until {
+        if dir.join("stopping").exists() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    dir.join("stopping").exists()
+}
+
+/// Why the kernel killed it, if it did.
+pub(super) fn why_killed(exit: &Exit, service: &Service) -> Option<String> {
+    exit.out_of_memory.then(|| match service.mem_limit {
+        Some(limit) => format!("killed: out of memory (limit {})", output::size(limit)),
+        None => "killed: out of memory".to_owned(),
+    })
+}
+
+fn tell(number: usize, step: &Step) {
+    let title = format!("{number:>3}. {}", step.name);
+    eprintln!("{}  {} (part {}, section {})", title.bold(), step.what, step.part, step.section);
+    eprintln!("     {} {}", "because".dimmed(), step.why);
+    if !step.shell.is_empty() {
+        eprintln!("     {} {}", "$".dimmed(), step.shell.cyan());
+    }
+}
+
+/// Whether a root file system may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Make {
+    /// It may: a container is about to start.
+    IfMissing,
+    /// It may not: a plan only looks.
+    Never,
+}
+
+/// Where a service's root file system is.
+///
+/// Parts 4 and 5 leave an image as it is. Parts 1 to 3 use it in place, so they have trees of
+/// their own.
+///
+/// # Errors
+/// There is no such image, or the host's tree cannot be made.
+pub fn resolve_rootfs(part: &Part, home: &Home, service: &Service, make: Make) -> Result<PathBuf> {
+    if let Some(rootfs) = &service.rootfs {
+        return Ok(rootfs.clone());
+    }
+    let all = if part.number < 4 { home.trees() } else { home.images() };
+    let dir = all.join(&service.image);
+    match (service.image.as_str(), make) {
+        ("host", Make::IfMissing) => rootfs::host::ensure(&dir),
+        ("host", Make::Never) => Ok(dir),
+        _ if dir.is_dir() => Ok(dir),
+        (image, _) => Err(Error::new(format!("there is no image called {image:?}")).hint(
+            "`image: host`, or make a root file system and name it with `x-rootfs: DIR`:\n       \
+             part1-chroot rootfs create --from debian:stable DIR",
+        )),
+    }
+}

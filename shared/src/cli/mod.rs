@@ -1,0 +1,71 @@
+//! The command line that all five binaries share.
+
+mod exec;
+mod inspect;
+mod launch;
+mod lifecycle;
+mod logs;
+pub mod output;
+mod plan;
+mod ps;
+mod run;
+
+use std::process::ExitCode;
+
+use nix::sys::signal::Signal;
+
+pub use launch::{Launch, Mode, resolve_rootfs};
+pub use lifecycle::{remove, stop};
+pub use logs::follow;
+
+use crate::error::Error;
+use crate::home::Home;
+use crate::part::{Command, Part};
+use crate::sys;
+
+/// What every part can do.
+pub fn commands() -> Vec<Command> {
+    vec![run::command(), plan::command()]
+}
+
+/// What a part can do whose containers can be left alone and joined: part 2 and later.
+pub fn container_commands() -> Vec<Command> {
+    let mut commands = vec![ps::command(), exec::command(), logs::command(), inspect::command()];
+    commands.extend(lifecycle::commands());
+    commands
+}
+
+/// Runs the binary of a part: parses the arguments, runs the command, says what went wrong.
+pub fn main(part: &Part) -> ExitCode {
+    // A reader that closes its end (`| head`) ends us, as it ends any tool.
+    let _ = sys::set_signal(Signal::SIGPIPE, false);
+    output::decide_colours();
+    let matches = define(part).get_matches();
+    let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(2) };
+    // Whatever was killed before it could clean up is cleaned up now.
+    for error in crate::state::sweep(&Home::of_this_user()) {
+        output::warn(&error.to_string());
+    }
+    let command = part.commands.iter().find(|command| (command.define)().get_name() == name);
+    let result = match command {
+        Some(command) => (command.run)(part, arguments),
+        None => Err(Error::new(format!("{} has no command {name}", part.binary))),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::error(&error.to_string());
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn define(part: &Part) -> clap::Command {
+    clap::Command::new(part.binary)
+        .about(part.about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .max_term_width(80)
+        .subcommands(part.commands.iter().map(|command| (command.define)()))
+}

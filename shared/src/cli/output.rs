@@ -1,0 +1,77 @@
+//! What a person sees: colour only on a terminal, messages on standard error.
+
+use std::io::IsTerminal;
+use std::time::{Duration, SystemTime};
+
+use colored::Colorize;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+/// Decides once whether to colour: a terminal that can, and no `NO_COLOR` (no-color.org).
+pub fn decide_colours() {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+    colored::control::set_override(wanted && able && terminal);
+}
+
+/// Something went wrong.
+pub fn error(text: &str) {
+    eprintln!("{} {text}", "error:".red().bold());
+}
+
+/// Something may surprise the user.
+pub fn warn(text: &str) {
+    eprintln!("{} {text}", "warning:".yellow().bold());
+}
+
+/// Something is worth knowing.
+pub fn note(text: &str) {
+    eprintln!("{} {text}", "note:".cyan());
+}
+
+/// A table without lines, as `docker ps` prints it.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// A size in the units of Docker: `64MiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let text = if value < 10.0 && unit > 0 { format!("{value:.1}") } else { format!("{value:.0}") };
+    format!("{}{}", text.trim_end_matches(".0"), UNITS[unit])
+}
+
+/// How long ago, in words: `3 minutes ago`.
+pub fn ago(time: SystemTime) -> String {
+    let elapsed = SystemTime::now().duration_since(time).unwrap_or(Duration::ZERO).as_secs();
+    let (count, unit) = match elapsed {
+        0..60 => (elapsed, "second"),
+        60..3600 => (elapsed / 60, "minute"),
+        3600..86400 => (elapsed / 3600, "hour"),
+        _ => (elapsed / 86400, "day"),
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_read_as_docker_writes_them() {
+        let text: Vec<_> = [0, 1023, 1024, 1536, 64 << 20, 3 << 40].map(size).into();
+        assert_eq!(text, ["0B", "1023B", "1KiB", "1.5KiB", "64MiB", "3TiB"]);
+    }
+}

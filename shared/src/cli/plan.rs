@@ -1,0 +1,89 @@
+//! `plan`: print the recipe without running anything.
+
+use clap::{Args, FromArgMatches};
+use colored::Colorize;
+
+use super::launch::{Launch, Make, resolve_rootfs};
+use super::run::Which;
+use crate::error::{Error, Result};
+use crate::home::Home;
+use crate::part::{Command, Part};
+use crate::recipe::{Place, Recipe};
+
+#[derive(Debug, Args)]
+struct Plan {
+    #[command(flatten)]
+    which: Which,
+
+    /// Only the steps that this part adds
+    #[arg(long)]
+    added: bool,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn command() -> Command {
+    Command {
+        define: || {
+            Plan::augment_args(
+                clap::Command::new("plan")
+                    .about("Print what `run` would do, without doing anything"),
+            )
+        },
+        run: |part, matches| {
+            let plan = Plan::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))?;
+            print(part, &plan)
+        },
+    }
+}
+
+fn print(part: &Part, plan: &Plan) -> Result<u8> {
+    let home = Home::of_this_user();
+    let (spec, service) = plan.which.find()?;
+    let name = plan.which.name(&service, spec.as_ref());
+    let terminal = service.tty;
+    let launch =
+        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
+    let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
+    let mut recipe = (part.recipe)(&launch.request(rootfs))?;
+    if plan.added {
+        recipe.steps.retain(|step| step.part == part.number);
+    }
+    if plan.json {
+        let text = serde_json::to_string_pretty(&recipe)
+            .map_err(|e| Error::new("cannot write JSON").because(e))?;
+        println!("{text}");
+    } else {
+        show(&recipe);
+    }
+    Ok(0)
+}
+
+fn show(recipe: &Recipe) {
+    let places = [
+        (Place::Prepare, "On the host, before the process exists"),
+        (Place::Clone, "The process"),
+        (Place::Attach, "On the host, once its pid is known"),
+        (Place::Child, "In the process, before it becomes the program"),
+        (Place::After, "On the host, once it has ended"),
+    ];
+    for (place, title) in places {
+        if recipe.at(place).next().is_none() {
+            continue;
+        }
+        println!("{}", title.bold().underline());
+        for (number, step) in recipe.at(place) {
+            println!("{number:>3}. {}  {}", step.name.bold(), step.what);
+            println!("     {} {}", format!("{:>4}", step.section).dimmed(), step.why);
+            if !step.shell.is_empty() {
+                println!("        {} {}", "$".dimmed(), step.shell.cyan());
+            }
+        }
+        println!();
+    }
+    for note in &recipe.notes {
+        println!("{} {note}", "note:".cyan());
+    }
+}
