@@ -2,9 +2,34 @@
 //!
 //! Names and shapes are those of the [Compose Specification](https://compose-spec.io), so a file
 //! written for us is valid there. [`Spec::load`] reads a file; [`Service`] is one container.
+//!
+//! A file goes through these files in turn: `events` (YAML to a tree whose nodes know their
+//! place), `interpolate` (`${VARIABLE}`), `parse` and `service` (each key to its reader), `links`
+//! (do the services fit together?). What is wrong on the way is a `problem`, drawn with its line.
+//!
+//! Where we are stricter than Compose: a variable that is not set is an error, not a warning, and
+//! so is every key that we would have to ignore. All that is understood:
+#![doc = concat!("```yaml\n", include_str!("example.yml"), "```")]
 
+mod events;
+mod interpolate;
+mod keys;
+mod limits;
+mod links;
+mod mounts;
+mod network;
+mod node;
 mod parse;
-mod units;
+mod ports;
+mod problem;
+mod security;
+mod service;
+mod shapes;
+pub mod units;
+mod words;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -37,7 +62,7 @@ pub struct Service {
     pub name: String,
     /// `container_name`, else None: the part makes one from project and service.
     pub container_name: Option<String>,
-    /// `image`: `host` is the embedded default.
+    /// `image`: `host` is the embedded default. Empty only where `x-rootfs` stands alone.
     pub image: String,
     /// `x-rootfs`: a directory used as root file system instead of an image (absolute).
     pub rootfs: Option<PathBuf>,
