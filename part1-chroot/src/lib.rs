@@ -68,7 +68,7 @@ fn chroot_into(request: &Request) -> Step {
         .section("1.4")
         .shell(format!("chroot {}", rootfs.display()))
         .hint("chroot needs root (CAP_SYS_CHROOT); part 2 works without, by a user namespace")
-        .does(move |_: &mut _| {
+        .does(move || {
             // The working directory first: chroot(2) leaves it alone, and a working directory
             // outside the new root is a way out.
             chdir(&rootfs).call(format!("chdir({:?})", rootfs))?;
@@ -85,7 +85,7 @@ pub fn working_directory(service: &Service) -> Step {
         .why("a program finds its files relative to the directory it starts in")
         .section("1.5")
         .shell(format!("mkdir -p {quoted} && cd {quoted}"))
-        .does(move |_: &mut _| enter(&dir))
+        .does(move || enter(&dir))
 }
 
 fn enter(dir: &Path) -> shared::recipe::Outcome {
@@ -110,7 +110,7 @@ pub fn close_fds() -> Step {
         .what("let execve close every file but the standard three")
         .why("a file opened outside stays usable inside: a way out (CVE-2016-9962)")
         .section("1.6")
-        .does(|_: &mut _| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
+        .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
 
 /// What the file asks for and a later part raises. Each part takes its own off the list.

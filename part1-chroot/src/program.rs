@@ -109,7 +109,7 @@ impl Program {
                 "is it in the root file system, executable (chmod +x), with its libraries? \
                  `rootfs show` lists what is there",
             )
-            .does(move |_: &mut _| self.become_it())
+            .does(move || self.become_it())
     }
 
     /// Tries each place the program may be. Comes back only when none worked.
@@ -141,9 +141,8 @@ impl Program {
     /// Whether a path, or the interpreter a script there asks for, is our own binary: inside, it
     /// could be overwritten once it runs (CVE-2019-5736).
     fn is_ours(&self, path: &Path) -> bool {
-        let is = |path: &Path| {
-            std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.ours)
-        };
+        let is =
+            |path: &Path| std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.ours);
         is(path) || interpreter(path).is_some_and(|interpreter| is(&interpreter))
     }
 }
@@ -161,6 +160,7 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
 }
 
 fn c_string(text: &str) -> Result<CString> {
-    CString::new(text)
-        .map_err(|_| Error::new(format!("{text:?} holds a NUL byte, which no program can be given")))
+    CString::new(text).map_err(|_| {
+        Error::new(format!("{text:?} holds a NUL byte, which no program can be given"))
+    })
 }

@@ -11,11 +11,17 @@ use shared::recipe::{Outcome, Place, Recipe, Step};
 use shared::spec::{Device, Tmpfs};
 
 use crate::PART;
-use crate::mounts::{DATA_ONLY, attach, at_root, detached, detached_bind, mount_at, mount_point};
+use crate::mounts::{DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, mount_point};
 
 /// Name, major and minor number: see the kernel's `admin-guide/devices.txt`.
-const DEVICES: [(&str, u32, u32); 6] =
-    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+const DEVICES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -53,7 +59,7 @@ fn dev(request: &Request) -> Step {
              mknod -m 666 dev/null c 1 3 # and so on",
         )
         .hint("the root file system needs a directory /dev that is no symbolic link")
-        .does(move |_: &mut _| make_dev(root, &devices))
+        .does(move || make_dev(root, &devices))
 }
 
 /// Everything is made in the new file system while it is detached: no path of the image is used.
@@ -64,7 +70,12 @@ fn make_dev(root: bool, devices: &[Device]) -> Outcome {
     let dev = detached("tmpfs", &options, attributes)?;
     for (name, major, minor) in DEVICES {
         if root {
-            make_node(dev.as_fd(), Path::new(name), FileType::CharacterDevice, makedev(major, minor))?;
+            make_node(
+                dev.as_fd(),
+                Path::new(name),
+                FileType::CharacterDevice,
+                makedev(major, minor),
+            )?;
         } else {
             make_file(dev.as_fd(), name)?;
         }
@@ -105,7 +116,9 @@ fn make_node(dev: BorrowedFd, name: &Path, kind: FileType, number: u64) -> Outco
 
 fn make_file(dev: BorrowedFd, name: &str) -> Outcome {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::WRONLY;
-    openat(dev, name, flags, Mode::from_raw_mode(0o600)).call(format!("creat(\"/dev/{name}\")")).map(drop)
+    openat(dev, name, flags, Mode::from_raw_mode(0o600))
+        .call(format!("creat(\"/dev/{name}\")"))
+        .map(drop)
 }
 
 /// A device of `devices:`, with the numbers the host's has.
@@ -156,7 +169,7 @@ fn devpts(request: &Request) -> Step {
         .why("with the host's it could read and write the host's terminals")
         .section("2.12")
         .shell("mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts")
-        .does(move |_: &mut _| {
+        .does(move || {
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             mount_at("dev/pts", "devpts", &options, attributes)
         })
@@ -169,9 +182,7 @@ fn shm(size: u64) -> Step {
         .why("shared memory of shm_open(3) lives there")
         .section("2.12")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size={size} shm dev/shm"))
-        .does(move |_: &mut _| {
-            mount_at("dev/shm", "tmpfs", &[("mode", "1777"), ("size", &size)], DATA_ONLY)
-        })
+        .does(move || mount_at("dev/shm", "tmpfs", &[("mode", "1777"), ("size", &size)], DATA_ONLY))
 }
 
 fn mqueue() -> Step {
@@ -180,7 +191,7 @@ fn mqueue() -> Step {
         .why("it shows the message queues of the IPC namespace that mounts it")
         .section("2.12")
         .shell("mount -t mqueue -o nosuid,nodev,noexec mqueue dev/mqueue")
-        .does(|_: &mut _| mount_at("dev/mqueue", "mqueue", &[], DATA_ONLY))
+        .does(|| mount_at("dev/mqueue", "mqueue", &[], DATA_ONLY))
 }
 
 /// One of `tmpfs:`.
@@ -197,7 +208,7 @@ fn memory_fs(tmpfs: &Tmpfs) -> Step {
         .why("what is written there is fast and is gone with the container")
         .section("2.12")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs .{shown}"))
-        .does(move |_: &mut _| {
+        .does(move || {
             let mut options = vec![("mode", mode.as_str())];
             options.extend(size.as_deref().map(|size| ("size", size)));
             let root = at_root()?;

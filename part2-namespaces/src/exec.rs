@@ -10,7 +10,7 @@ use part1_chroot::Program;
 use shared::error::{Call, Error, Result};
 use shared::part::Joining;
 use shared::process::Process;
-use shared::recipe::{Context, Place, Recipe, Step};
+use shared::recipe::{Place, Recipe, Step};
 
 use crate::identity::Identity;
 use crate::user::{Account, steps};
@@ -37,10 +37,12 @@ pub fn recipe(joining: &Joining) -> Result<Recipe> {
     let mut recipe = Recipe::new(PART, &record.name);
     recipe.terminal = joining.terminal;
     recipe.push(join_pid_namespace(joining, &process));
-    recipe.push(Step::new(PART, Place::Clone, "clone")
-        .what("make a new process, a child of this one")
-        .why("only processes made after it are in the joined pid namespace")
-        .section("2.20"));
+    recipe.push(
+        Step::new(PART, Place::Clone, "clone")
+            .what("make a new process, a child of this one")
+            .why("only processes made after it are in the joined pid namespace")
+            .section("2.20"),
+    );
     add_cgroups(&mut recipe, &record.cgroups);
     recipe.push(join_namespaces(&process));
     recipe.push(namespaces::session());
@@ -49,7 +51,7 @@ pub fn recipe(joining: &Joining) -> Result<Recipe> {
         recipe.push(own_terminal());
     }
     recipe.push(part1_chroot::close_fds());
-    for step in steps(joining.service, &account, identity.single().is_none())? {
+    for step in steps(joining.service, &account, &identity)? {
         recipe.insert_before("close fds", step);
     }
     recipe.push(Program::joining(joining, &account.home)?.execve());
@@ -67,7 +69,7 @@ fn join_pid_namespace(joining: &Joining, process: &Rc<Process>) -> Step {
         .why("a process never changes its own pid namespace, only its children's")
         .section("2.20")
         .shell(format!("nsenter --target {} --pid", process.pid))
-        .does(move |_: &mut _| {
+        .does(move || {
             // A process inside must not look into ours through /proc/PID/exe (CVE-2019-5736).
             prctl::set_dumpable(false).call("prctl(PR_SET_DUMPABLE, 0)")?;
             setns(process.as_fd(), namespaces).call("setns(pidfd, NEWPID)")
@@ -88,7 +90,7 @@ fn add_cgroups(recipe: &mut Recipe, cgroups: &[PathBuf]) {
         .why("its limits hold for everything that runs in it")
         .section("2.20")
         .shell(shell.collect::<Vec<_>>().join("; "))
-        .does(move |_: &mut _| {
+        .does(move || {
             v1.iter().try_for_each(|dir| {
                 let tasks = dir.join("tasks");
                 std::fs::write(&tasks, "0").call(format!("write({tasks:?}, 0)"))
@@ -109,9 +111,7 @@ fn join_namespaces(process: &Rc<Process>) -> Step {
         .why("a process in some of them only could be used to reach out of the others")
         .section("2.20")
         .shell(format!("nsenter --target {} --mount --uts --ipc --net --cgroup", process.pid))
-        .does(move |_: &mut _| {
-            setns(process.as_fd(), namespaces).call("setns(pidfd, NEWNS | NEWUTS | …)")
-        })
+        .does(move || setns(process.as_fd(), namespaces).call("setns(pidfd, NEWNS | NEWUTS | …)"))
 }
 
 fn own_terminal() -> Step {
@@ -119,5 +119,5 @@ fn own_terminal() -> Step {
         .what("open a terminal in the container's /dev/pts")
         .why("with ours, it could type commands for us once it has ended")
         .section("2.14")
-        .does(|context: &mut Context| terminal::open(context, "/dev/pts/ptmx", |_| Ok(())))
+        .does_with(|context| terminal::open(context, "/dev/pts/ptmx", |_| Ok(())))
 }

@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary of part 2.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::cli::main(&part2_namespaces::part())
+}

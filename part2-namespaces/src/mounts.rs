@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 use shared::error::{Call, Failed};
 use shared::recipe::Outcome;
@@ -80,8 +80,11 @@ pub(crate) fn detached(
     let call = |what: &str| format!("{what}({kind:?})");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).call(call("fsopen"))?;
     for (key, value) in options {
-        fsconfig_set_string(context.as_fd(), *key, *value)
-            .call(format!("fsconfig({kind:?}, {key}={value})"))?;
+        match *value {
+            "" => fsconfig_set_flag(context.as_fd(), *key),
+            value => fsconfig_set_string(context.as_fd(), *key, value),
+        }
+        .call(format!("fsconfig({kind:?}, {key}={value})"))?;
     }
     fsconfig_create(context.as_fd()).call(call("fsconfig_create"))?;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).call(call("fsmount"))
@@ -93,8 +96,9 @@ pub(crate) fn detached(
 /// # Errors
 /// What `open_tree(2)` answered.
 pub fn detached_bind(of: BorrowedFd, recursive: bool) -> Result<OwnedFd, Errno> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }

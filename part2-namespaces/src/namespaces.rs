@@ -71,7 +71,7 @@ pub(crate) fn session() -> Step {
         .why("without one it could push keystrokes into our terminal (CVE-2017-5226)")
         .section("2.2")
         .shell("setsid")
-        .does(|_: &mut _| setsid().call("setsid()").map(drop))
+        .does(|| setsid().call("setsid()").map(drop))
 }
 
 /// A map of many ids needs `newuidmap(1)`, which has the privilege to write it.
@@ -84,7 +84,7 @@ fn map_from_host(identity: &Identity) -> Option<Step> {
         .section("2.3")
         .shell(shell)
         .hint("check /etc/subuid and /etc/subgid, and that newuidmap is set-user-id root")
-        .does(move |context: &mut shared::recipe::Context| {
+        .does_with(move |context| {
             let pid = context.pid.map(|pid| pid.to_string()).unwrap_or_default();
             run("newuidmap", &pid, &uids)?;
             run("newgidmap", &pid, &gids)
@@ -106,7 +106,7 @@ fn wait_for_map() -> Step {
         .what("wait until the host has mapped the users")
         .why("before that nobody owns anything in the new namespace")
         .section("2.3")
-        .does(|context: &mut shared::recipe::Context| context.await_host("id map"))
+        .does_with(|context| context.await_host("id map"))
 }
 
 /// A map of one id, our own, may be written by the process itself: `user_namespaces(7)`.
@@ -120,7 +120,7 @@ fn map_from_child(identity: &Identity) -> Option<Step> {
             "echo deny > /proc/self/setgroups; echo 0 {uid} 1 > /proc/self/uid_map; \
              echo 0 {gid} 1 > /proc/self/gid_map"
         ))
-        .does(move |_: &mut _| {
+        .does(move || {
             // Giving up setgroups(2) comes first: a group can also take permissions away.
             write("/proc/self/setgroups", "deny")?;
             write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
@@ -139,7 +139,7 @@ fn cgroup_namespace() -> Step {
         .why("the names of the host's cgroups tell what else runs there")
         .section("2.4")
         .shell("unshare --cgroup")
-        .does(|_: &mut _| {
+        .does(|| {
             // Not part of clone: the namespace's root is the cgroup of whoever unshares, so the
             // process must be in its cgroup first.
             unshare(CloneFlags::CLONE_NEWCGROUP).call("unshare(CLONE_NEWCGROUP)")
@@ -152,7 +152,7 @@ fn loopback() -> Step {
         .why("a new network namespace has only `lo`, and that is down")
         .section("2.5")
         .shell("ip link set lo up")
-        .does(|_: &mut _| shared::netlink::loopback_up())
+        .does(|| shared::netlink::loopback_up())
 }
 
 /// What [`Identity`] cannot give is an error before anything starts.

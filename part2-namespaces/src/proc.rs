@@ -13,7 +13,7 @@ use shared::spec::NetworkMode;
 use shared::sys::{MountAttr, mount_setattr};
 
 use crate::PART;
-use crate::mounts::{DATA_ONLY, attach, at_root, detached, detached_bind, mount_at, open_beneath};
+use crate::mounts::{DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, open_beneath};
 
 /// Readable, not writable: they change the kernel or its hardware for everybody.
 const READ_ONLY: [&str; 5] =
@@ -52,7 +52,7 @@ fn proc() -> Step {
         .section("2.9")
         .shell("mount -t proc -o nosuid,nodev,noexec proc proc")
         .hint("the root file system needs a directory /proc that is no symbolic link")
-        .does(|_: &mut _| mount_at("proc", "proc", &[], DATA_ONLY))
+        .does(|| mount_at("proc", "proc", &[], DATA_ONLY))
 }
 
 fn sys(request: &Request) -> Step {
@@ -66,10 +66,10 @@ fn sys(request: &Request) -> Step {
         .hint("the root file system needs a directory /sys that is no symbolic link");
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
     if borrowed {
-        step.shell("mount --rbind -o ro /sys sys").does(|_: &mut _| bind_sys())
+        step.shell("mount --rbind -o ro /sys sys").does(|| bind_sys())
     } else {
         step.shell("mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys")
-            .does(move |_: &mut _| mount_at("sys", "sysfs", &[], read_only))
+            .does(move || mount_at("sys", "sysfs", &[], read_only))
     }
 }
 
@@ -101,7 +101,7 @@ fn sysctls(request: &Request) -> Step {
         .why("they are the container's own, but /proc/sys is read-only once it runs")
         .section("2.9")
         .shell(shell.join("; "))
-        .does(move |_: &mut _| {
+        .does(move || {
             let root = at_root()?;
             values.iter().try_for_each(|(path, value)| {
                 let call = || format!("write({path:?}, {value:?})");
@@ -129,7 +129,7 @@ fn read_only_paths() -> Step {
         .why("a write to /proc/sys or /proc/sysrq-trigger reaches the whole machine")
         .section("2.11")
         .shell(format!("for p in {}; do mount --bind -o ro .$p .$p; done", READ_ONLY.join(" ")))
-        .does(|_: &mut _| {
+        .does(|| {
             let root = at_root()?;
             READ_ONLY.iter().try_for_each(|path| read_only_path(root.as_fd(), path))
         })
@@ -152,7 +152,7 @@ fn masked_paths() -> Step {
              mount --bind dev/null .$p; done",
             MASKED.join(" ")
         ))
-        .does(|_: &mut _| mask_all())
+        .does(|| mask_all())
 }
 
 /// A file is covered by `/dev/null`, a directory by an empty one.

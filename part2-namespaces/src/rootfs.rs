@@ -33,7 +33,7 @@ fn propagation() -> Step {
         .why("or what is mounted here would appear on the host, which shares its mounts")
         .section("2.6")
         .shell("mount --make-rprivate /")
-        .does(|_: &mut _| {
+        .does(|| {
             let none = None::<&str>;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
                 .call("mount(\"/\", MS_REC | MS_PRIVATE)")
@@ -48,7 +48,7 @@ fn bind(request: &Request) -> Step {
         .why("pivot_root wants a mount, not just a directory")
         .section("2.7")
         .shell(format!("mount --rbind {shown} {shown} && cd {shown}"))
-        .does(move |_: &mut _| {
+        .does(move || {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let dir = rustix::fs::open(&rootfs, flags, Mode::empty())
                 .call(format!("open({rootfs:?})"))?;
@@ -65,7 +65,7 @@ fn read_only() -> Step {
         .why("a program that cannot change its files cannot be changed for good")
         .section("2.7")
         .shell("mount -o remount,bind,ro .")
-        .does(|_: &mut _| {
+        .does(|| {
             let root = crate::at_root()?;
             let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
             mount_setattr(root.as_fd(), false, attr).call("mount_setattr(\".\", RDONLY)")
@@ -78,7 +78,7 @@ fn pivot() -> Step {
         .why("after chroot the old tree is still there to escape to; now it is gone")
         .section("2.8")
         .shell("pivot_root . . && umount -l . && cd /")
-        .does(|_: &mut _| pivot_and_forget())
+        .does(|| pivot_and_forget())
 }
 
 fn pivot_and_forget() -> Outcome {

@@ -28,7 +28,7 @@ fn terminal() -> Step {
         .why("with ours, it could type commands for us once it has ended")
         .section("2.14")
         .shell("script -q /dev/null")
-        .does(|context: &mut Context| {
+        .does_with(|context| {
             let console = crate::dev::console()?;
             open(context, "dev/pts/ptmx", |shown| {
                 let copy = detached_bind(shown, false).call("open_tree(the terminal)")?;

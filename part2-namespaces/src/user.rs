@@ -9,15 +9,15 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use part1_chroot::Program;
 use rustix::fs::{Mode, OFlags};
 use shared::error::{Call, Error, Result};
-use part1_chroot::Program;
 use shared::part::Request;
 use shared::recipe::{Place, Recipe, Step};
 use shared::spec::{Service, Ulimit};
 
 use crate::PART;
-use crate::capabilities::CapabilitySet;
+use crate::capabilities::{CapabilitySet, apply, drop_bounding, resolve};
 use crate::identity::Identity;
 use crate::namespaces::not_mapped;
 use crate::seccomp;
@@ -32,7 +32,7 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
     if !identity.has(account.gid) {
         return Err(not_mapped("group", account.gid));
     }
-    for step in steps(service, &account, identity.single().is_none())? {
+    for step in steps(service, &account, &identity)? {
         recipe.insert_before("close fds", step);
     }
     recipe.replace("execve", Program::of(request, &account.home)?.execve());
@@ -43,16 +43,21 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
 pub(crate) fn steps(
     service: &Service,
     account: &Account,
-    may_set_groups: bool,
+    identity: &Identity,
 ) -> Result<Vec<Step>> {
-    let capabilities = CapabilitySet::of(service)?;
+    // In a user namespace of its own the process has every capability there is.
+    let available = match identity {
+        Identity::Same => CapabilitySet::own()?,
+        _ => CapabilitySet::known()?,
+    };
+    let capabilities = resolve(&service.cap_add, &service.cap_drop, available)?;
     let mut steps = Vec::new();
     if !service.ulimits.is_empty() {
         steps.push(ulimits(service)?);
     }
     steps.push(capability_bounds(capabilities));
-    steps.push(user(account, may_set_groups));
-    steps.push(capabilities_step(capabilities, account));
+    steps.push(user(account, identity.single().is_none()));
+    steps.push(only_capabilities(capabilities));
     if !service.security.allow_new_privileges {
         steps.push(no_new_privs());
     }
@@ -68,11 +73,7 @@ fn capability_bounds(set: CapabilitySet) -> Step {
         .why("what is not in the bounding set no program can gain, set-user-id or not")
         .section("2.16")
         .shell("capsh --drop=...")
-        .does(move |_: &mut _| {
-            set.drop_bounding()?;
-            // Kept over the change of user below, which would otherwise clear them.
-            crate::capabilities::keep_across_setuid()
-        })
+        .does(move || drop_bounding(set))
 }
 
 fn user(account: &Account, may_set_groups: bool) -> Step {
@@ -83,7 +84,7 @@ fn user(account: &Account, may_set_groups: bool) -> Step {
         .why("what the program cannot do as this user, a flaw in it cannot do either")
         .section("2.15")
         .shell(format!("setpriv --reuid={uid} --regid={gid} --clear-groups"))
-        .does(move |_: &mut _| {
+        .does(move || {
             if may_set_groups {
                 let groups: Vec<_> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
                 setgroups(&groups).call("setgroups()")?;
@@ -95,14 +96,13 @@ fn user(account: &Account, may_set_groups: bool) -> Step {
         })
 }
 
-fn capabilities_step(set: CapabilitySet, account: &Account) -> Step {
-    let is_root = account.uid == 0;
+fn only_capabilities(set: CapabilitySet) -> Step {
     Step::new(PART, Place::Child, "capabilities")
         .what(format!("keep only these privileges: {set}"))
         .why("root is many privileges; a service needs few of them, or none")
         .section("2.16")
         .shell(format!("capsh --caps={set}"))
-        .does(move |_: &mut _| if is_root { set.apply() } else { CapabilitySet::EMPTY.apply() })
+        .does(move || apply(set))
 }
 
 fn no_new_privs() -> Step {
@@ -111,7 +111,7 @@ fn no_new_privs() -> Step {
         .why("a set-user-id program in the image would otherwise be a way up")
         .section("2.17")
         .shell("setpriv --no-new-privs")
-        .does(|_: &mut _| prctl::set_no_new_privs().call("prctl(PR_SET_NO_NEW_PRIVS)"))
+        .does(|| prctl::set_no_new_privs().call("prctl(PR_SET_NO_NEW_PRIVS)"))
 }
 
 fn seccomp_step(capabilities: CapabilitySet) -> Step {
@@ -120,7 +120,7 @@ fn seccomp_step(capabilities: CapabilitySet) -> Step {
         .what("allow only the system calls that programs need")
         .why("each of the others is a door into the kernel that a flaw may be behind")
         .section("2.18")
-        .does(move |_: &mut _| filter.install())
+        .does(move || filter.install())
 }
 
 fn ulimits(service: &Service) -> Result<Step> {
@@ -139,7 +139,7 @@ fn ulimits(service: &Service) -> Result<Step> {
         .section("2.15")
         .shell(shell.join("; "))
         .hint("raising a hard limit needs CAP_SYS_RESOURCE on the host")
-        .does(move |_: &mut _| {
+        .does(move || {
             limits.iter().try_for_each(|(name, resource, Ulimit { soft, hard })| {
                 // -1 is RLIM_INFINITY, which is all bits set.
                 setrlimit(*resource, *soft as u64, *hard as u64)
@@ -190,12 +190,9 @@ impl Account {
     /// The user that `user:` names; root unless told.
     pub(crate) fn of(service: &Service, rootfs: &Path) -> Result<Self> {
         match service.user.as_deref() {
-            None | Some("" | "0" | "root" | "0:0") => Ok(Self {
-                uid: 0,
-                gid: 0,
-                groups: vec![],
-                home: "/root".into(),
-            }),
+            None | Some("" | "0" | "root" | "0:0") => {
+                Ok(Self { uid: 0, gid: 0, groups: vec![], home: "/root".into() })
+            }
             Some(user) => {
                 let read = |name| read_inside(rootfs, name).unwrap_or_default();
                 Self::find(user, &read("etc/passwd"), &read("etc/group"))

@@ -21,7 +21,7 @@ fn hostname(name: String) -> Step {
         .why("the name is its own; changing it does not rename the host")
         .section("2.13")
         .shell(format!("hostname {name}"))
-        .does(move |_: &mut _| sethostname(&name).call(format!("sethostname({name:?})")))
+        .does(move || sethostname(&name).call(format!("sethostname({name:?})")))
 }
 
 fn domainname(domain: String) -> Step {
@@ -30,7 +30,8 @@ fn domainname(domain: String) -> Step {
         .why("it belongs to the UTS namespace, as the host name does")
         .section("2.13")
         .shell(format!("domainname {domain}"))
-        .does(move |_: &mut _| {
-            rustix::system::setdomainname(domain.as_bytes()).call(format!("setdomainname({domain:?})"))
+        .does(move || {
+            rustix::system::setdomainname(domain.as_bytes())
+                .call(format!("setdomainname({domain:?})"))
         })
 }

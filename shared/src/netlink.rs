@@ -8,3 +8,7 @@ impl Netlink {
         Ok(())
     }
 }
+
+pub fn loopback_up() -> crate::recipe::Outcome {
+    Ok(())
+}

@@ -8,8 +8,8 @@
 //! [`Recipe::insert_before`], [`Recipe::insert_after`], [`Recipe::replace`].
 
 use std::borrow::Cow;
-use std::os::fd::{BorrowedFd, RawFd};
 use std::cell::RefCell;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -77,22 +77,10 @@ impl Context<'_> {
     }
 }
 
-/// What a step does when it runs. Closures are actions.
+/// What a step does when it runs.
 ///
 /// Everything a child's action needs was prepared before the clone; it decides nothing.
-pub trait Action {
-    /// Does it.
-    ///
-    /// # Errors
-    /// The call that failed and its errno.
-    fn run(&self, context: &mut Context) -> Outcome;
-}
-
-impl<F: Fn(&mut Context) -> Outcome> Action for F {
-    fn run(&self, context: &mut Context) -> Outcome {
-        self(context)
-    }
-}
+pub type Action = Box<dyn Fn(&mut Context) -> Outcome>;
 
 /// One thing the runtime does.
 #[derive(Serialize)]
@@ -120,7 +108,7 @@ pub struct Step {
     pub undo_on_remove: Vec<Undo>,
     /// What it does. A step without one is only told (the clone).
     #[serde(skip)]
-    pub action: Option<Box<dyn Action>>,
+    pub action: Option<Action>,
 }
 
 impl Step {
@@ -190,9 +178,15 @@ impl Step {
         self
     }
 
-    /// The action.
+    /// What it does.
     #[must_use]
-    pub fn does(mut self, action: impl Action + 'static) -> Self {
+    pub fn does(self, action: impl Fn() -> Outcome + 'static) -> Self {
+        self.does_with(move |_| action())
+    }
+
+    /// What it does with what it is given.
+    #[must_use]
+    pub fn does_with(mut self, action: impl Fn(&mut Context) -> Outcome + 'static) -> Self {
         self.action = Some(Box::new(action));
         self
     }

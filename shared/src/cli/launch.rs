@@ -1,6 +1,6 @@
 //! From a service to a container that runs, in the foreground or on its own.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

@@ -67,7 +67,9 @@ pub(super) fn commands() -> Vec<Command> {
         },
         Command {
             define: || {
-                Kill::augment_args(clap::Command::new("kill").about("Send its first process a signal"))
+                Kill::augment_args(
+                    clap::Command::new("kill").about("Send its first process a signal"),
+                )
             },
             run: |_, matches| {
                 let kill: Kill = parse(matches)?;

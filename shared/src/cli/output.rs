@@ -33,7 +33,7 @@ pub fn note(text: &str) {
 /// A table without lines, as `docker ps` prints it.
 pub fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header);
+    table.load_style(NOTHING).set_header(header);
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -52,7 +52,8 @@ fn list(ps: &Ps) -> Result<u8> {
 pub(super) fn table(records: &[Record]) -> String {
     let mut table = output::table(["NAME", "PART", "STATUS", "PID", "ADDRESS", "PORTS", "COMMAND"]);
     for record in records {
-        let addresses: Vec<_> = record.addresses.iter().map(|(_, address)| address.as_str()).collect();
+        let addresses: Vec<_> =
+            record.addresses.iter().map(|(_, address)| address.as_str()).collect();
         table.add_row([
             record.name.clone(),
             record.part.to_string(),
@@ -74,7 +75,9 @@ fn or_dash(text: String) -> String {
 fn status(record: &Record) -> String {
     match (record.status, &record.exit) {
         (Status::Created, _) => "starting".into(),
-        (Status::Running, _) => format!("up {}", output::ago(record.created).trim_end_matches(" ago")),
+        (Status::Running, _) => {
+            format!("up {}", output::ago(record.created).trim_end_matches(" ago"))
+        }
         (Status::Stopped, Some(exit)) if exit.out_of_memory => "exited (out of memory)".into(),
         (Status::Stopped, Some(exit)) => format!("exited ({})", exit.code),
         (Status::Stopped, None) => "exited".into(),

@@ -85,7 +85,8 @@ fn start(part: &Part, run: &Run) -> Result<u8> {
         (false, false) => Mode::Foreground,
     };
     let name = run.which.name(&service, spec.as_ref());
-    let launch = Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
+    let launch =
+        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
     launch.run(mode)
 }
 

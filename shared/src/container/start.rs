@@ -168,7 +168,7 @@ fn run_on_host(
 }
 
 fn run(step: &Step, context: &mut Context) -> Outcome {
-    step.action.as_ref().map_or(Ok(()), |action| action.run(context))
+    step.action.as_ref().map_or(Ok(()), |action| action(context))
 }
 
 fn tell(narrator: &mut Option<Narrator>, number: usize, step: &Step) {

@@ -3,6 +3,8 @@
 //! Each function is a few lines around one call and names its man page.
 #![allow(unsafe_code)]
 
+pub mod seccomp;
+
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
