@@ -72,7 +72,11 @@ impl Launch<'_> {
             _ => self.foreground(&owned, &recipe, &mut record, mode == Mode::Explained),
         };
         match (mode, result) {
-            (Mode::Detached, Ok(code)) => Ok(code),
+            (Mode::Detached, Ok(code)) => {
+                // The lock is the supervisor's now; dropping it here would unlock it for both.
+                std::mem::forget(owned);
+                Ok(code)
+            }
             (_, result) => {
                 let removed = owned.remove();
                 let code = result?;
@@ -165,14 +169,15 @@ impl Launch<'_> {
         owned: &Owned,
         recipe: &Recipe,
         record: &mut Record,
-        mut answering: File,
+        answering: File,
     ) -> u8 {
+        let mut answering = Some(answering);
         let _ = sys::set_signal(Signal::SIGPIPE, true);
         let result = setsid().call("setsid()").map_err(Error::from).and_then(|_| {
             let streams = self.detached_streams(owned)?;
             let signals = container::catch_signals()?;
             let answered = || {
-                let _ = answering.write_all(STARTED.as_bytes());
+                answer(&mut answering, STARTED);
                 leave_terminal();
             };
             let exit = run_once(owned, recipe, record, &streams, &signals, None, answered)?;
@@ -182,7 +187,7 @@ impl Launch<'_> {
             Ok(()) => 0,
             Err(error) => {
                 // The one who waits cleans up; after the start, the next command does.
-                let _ = answering.write_all(format!("{}\n{error}", error.code()).as_bytes());
+                answer(&mut answering, &format!("{}\n{error}", error.code()));
                 EXIT_OURS
             }
         }
@@ -224,6 +229,13 @@ impl Launch<'_> {
 
 /// What the supervisor answers when the program runs.
 const STARTED: &str = "started";
+
+/// Answers once; the end of the pipe tells that the answer is whole.
+fn answer(pipe: &mut Option<File>, text: &str) {
+    if let Some(mut pipe) = pipe.take() {
+        let _ = pipe.write_all(text.as_bytes());
+    }
+}
 
 fn started(answer: &str) -> Result<u8> {
     if answer == STARTED {
