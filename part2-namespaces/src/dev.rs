@@ -159,7 +159,7 @@ fn bind_device(dev: BorrowedFd, source: &Path, name: &Path) -> Outcome {
 
 fn devpts(request: &Request) -> Step {
     // Terminals belong to the group `tty`, number 5 on Debian, where that group exists inside.
-    let has_tty_group = crate::identity::Identity::of_user(request.user).has(5);
+    let has_tty_group = shared::identity::Identity::of_user(request.user).has(5);
     let mut options = vec![("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620")];
     if has_tty_group {
         options.push(("gid", "5"));

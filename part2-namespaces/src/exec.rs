@@ -12,9 +12,9 @@ use shared::part::Joining;
 use shared::process::Process;
 use shared::recipe::{Place, Recipe, Step};
 
-use crate::identity::Identity;
 use crate::user::{Account, steps};
 use crate::{PART, namespaces, terminal};
+use shared::identity::Identity;
 
 /// The recipe of a process that joins a running container: the same walls, none of them new.
 ///

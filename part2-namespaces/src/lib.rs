@@ -7,7 +7,6 @@
 pub mod capabilities;
 mod dev;
 mod exec;
-mod identity;
 mod init;
 mod mounts;
 mod namespaces;

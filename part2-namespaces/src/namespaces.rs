@@ -1,17 +1,14 @@
 //! What the process sees: one namespace for each kind of thing. See `namespaces(7)`.
 
-use std::fs;
-use std::process::Command;
-
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::setsid;
 use shared::error::{Call, Error};
+use shared::identity::{self, Identity};
 use shared::part::Request;
-use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::recipe::{Place, Recipe, Step};
 use shared::spec::NetworkMode;
 
 use crate::PART;
-use crate::identity::Identity;
 
 pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.clone.namespaces |= CloneFlags::CLONE_NEWPID
@@ -84,21 +81,11 @@ fn map_from_host(identity: &Identity) -> Option<Step> {
         .section("2.3")
         .shell(shell)
         .hint("check /etc/subuid and /etc/subgid, and that newuidmap is set-user-id root")
-        .does_with(move |context| {
-            let pid = context.pid.map(|pid| pid.to_string()).unwrap_or_default();
-            run("newuidmap", &pid, &uids)?;
-            run("newgidmap", &pid, &gids)
+        .does_with(move |context| match context.pid {
+            Some(pid) => identity::map_from_host(pid, &uids, &gids),
+            None => Ok(()),
         });
     Some(step)
-}
-
-fn run(program: &str, pid: &str, ranges: &[String]) -> Outcome {
-    let call = || format!("{program} {pid} {}", ranges.join(" "));
-    let status = Command::new(program).arg(pid).args(ranges).status().call(call())?;
-    if status.success() {
-        return Ok(());
-    }
-    Err(shared::Failed::new(call(), nix::errno::Errno::EPERM))
 }
 
 fn wait_for_map() -> Step {
@@ -120,17 +107,8 @@ fn map_from_child(identity: &Identity) -> Option<Step> {
             "echo deny > /proc/self/setgroups; echo 0 {uid} 1 > /proc/self/uid_map; \
              echo 0 {gid} 1 > /proc/self/gid_map"
         ))
-        .does(move || {
-            // Giving up setgroups(2) comes first: a group can also take permissions away.
-            write("/proc/self/setgroups", "deny")?;
-            write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
-            write("/proc/self/gid_map", &format!("0 {gid} 1"))
-        });
+        .does(move || identity::map_self(uid, gid));
     Some(step)
-}
-
-fn write(path: &str, text: &str) -> Outcome {
-    fs::write(path, text).call(format!("write({path:?}, {text:?})"))
 }
 
 fn cgroup_namespace() -> Step {

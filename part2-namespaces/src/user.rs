@@ -18,9 +18,9 @@ use shared::spec::{Service, Ulimit};
 
 use crate::PART;
 use crate::capabilities::{CapabilitySet, apply, drop_bounding, resolve};
-use crate::identity::Identity;
 use crate::namespaces::not_mapped;
 use crate::seccomp;
+use shared::identity::Identity;
 
 pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
     let service = request.service;

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod container;
 pub mod error;
 pub mod home;
+pub mod identity;
 pub mod journal;
 pub mod netlink;
 pub mod part;

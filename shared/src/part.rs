@@ -50,6 +50,8 @@ pub struct Request<'a> {
     pub user: User,
     /// Whether it gets a terminal.
     pub terminal: bool,
+    /// Whether what it writes is thrown away as soon as it stops.
+    pub throw_away: bool,
 }
 
 /// What one more process in a running container is made for (`exec`).

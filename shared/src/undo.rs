@@ -11,7 +11,8 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
 use crate::journal::Undo;
-use crate::{process, shared_resource};
+use crate::part::User;
+use crate::{identity, process, shared_resource};
 
 /// How long a killed process or an emptied cgroup may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,7 +27,7 @@ pub fn apply(undo: &Undo) -> Result<()> {
         Undo::Unmount { target } => unmount(target),
         Undo::RemoveFile { path } => gone(path, fs::remove_file(path)),
         Undo::RemoveDir { path } => gone(path, fs::remove_dir(path)),
-        Undo::RemoveTree { path } => gone(path, fs::remove_dir_all(path)),
+        Undo::RemoveTree { path } => gone(path, remove_tree(path)),
         Undo::RemoveCgroup { path } => remove_cgroup(path),
         Undo::WriteFile { path, content } => gone(path, fs::write(path, content)),
         Undo::DeleteLink { name } => delete_link(name),
@@ -42,6 +43,18 @@ fn gone(path: &Path, result: std::io::Result<()>) -> Result<()> {
             Err(Error::new(format!("cannot clean up {}", path.display())).because(e))
         }
         _ => Ok(()),
+    }
+}
+
+/// A container's other users are not us: what they made, only root of their user namespace may
+/// remove.
+fn remove_tree(path: &Path) -> std::io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied && !User::current().is_root() => {
+            identity::as_root_inside(User::current(), || fs::remove_dir_all(path))
+                .map_err(|failed| failed.errno.into())
+        }
+        result => result,
     }
 }
 

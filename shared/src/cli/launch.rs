@@ -61,7 +61,7 @@ impl Launch<'_> {
     pub fn run(&self, mode: Mode) -> Result<u8> {
         let rootfs = resolve_rootfs(self.part, self.home, self.service, Make::IfMissing)?;
         rootfs::validate(&rootfs)?;
-        let recipe = (self.part.recipe)(&self.request(rootfs.clone()))?;
+        let recipe = (self.part.recipe)(&self.request(rootfs.clone(), mode))?;
         let owned = Owned::create(self.home, &self.name)?;
         let mut record = self.record(rootfs, &recipe, mode);
         if mode != Mode::Detached {
@@ -86,7 +86,7 @@ impl Launch<'_> {
     }
 
     /// What the part's recipe is made for.
-    pub fn request(&self, rootfs: PathBuf) -> Request<'_> {
+    pub fn request(&self, rootfs: PathBuf, mode: Mode) -> Request<'_> {
         Request {
             service: self.service,
             spec: self.spec,
@@ -95,6 +95,7 @@ impl Launch<'_> {
             home: self.home,
             user: User::current(),
             terminal: self.terminal,
+            throw_away: mode != Mode::Detached,
         }
     }
 
@@ -220,7 +221,7 @@ impl Launch<'_> {
             }
             restarts += 1;
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
-            let recipe = (self.part.recipe)(&self.request(record.rootfs.clone()))?;
+            let recipe = (self.part.recipe)(&self.request(record.rootfs.clone(), Mode::Detached))?;
             exit = run_once(owned, &recipe, record, streams, signals, None, || {})?;
         }
         Ok(())

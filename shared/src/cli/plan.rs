@@ -3,7 +3,7 @@
 use clap::{Args, FromArgMatches};
 use colored::Colorize;
 
-use super::launch::{Launch, Make, resolve_rootfs};
+use super::launch::{Launch, Make, Mode, resolve_rootfs};
 use super::run::Which;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -47,7 +47,7 @@ fn print(part: &Part, plan: &Plan) -> Result<u8> {
     let launch =
         Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
     let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
-    let mut recipe = (part.recipe)(&launch.request(rootfs))?;
+    let mut recipe = (part.recipe)(&launch.request(rootfs, Mode::Foreground))?;
     if plan.added {
         recipe.steps.retain(|step| step.part == part.number);
     }

@@ -49,6 +49,14 @@ struct Run {
     #[arg(short, long)]
     tty: bool,
 
+    /// Let it write nothing to its root file system
+    #[arg(long)]
+    read_only: bool,
+
+    /// Put a small init before it that reaps and forwards signals
+    #[arg(long)]
+    init: bool,
+
     /// Tell each step as it is done
     #[arg(long, conflicts_with = "detach")]
     explain: bool,
@@ -75,6 +83,8 @@ fn start(part: &Part, run: &Run) -> Result<u8> {
     let (spec, mut service) = run.which.find()?;
     let terminal = run.tty || service.tty;
     service.stdin_open |= run.interactive;
+    service.read_only |= run.read_only;
+    service.init |= run.init;
     if run.detach && part.exec.is_none() {
         return Err(Error::new(format!("{} cannot leave a container alone", part.binary))
             .hint("part 2 and later can"));

@@ -201,3 +201,23 @@ pub fn own_fd(fd: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: it is open, and the caller says that nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Overwrites this process's arguments, which anyone who sees it can read in
+/// `/proc/PID/cmdline`: they may name paths of the host.
+///
+/// # Errors
+/// `/proc/self/stat` cannot be read.
+pub fn forget_arguments() -> Result<(), Errno> {
+    let stat = std::fs::read_to_string("/proc/self/stat").map_err(|_| Errno::ENOENT)?;
+    // Fields 48 and 49 of proc_pid_stat(5), arg_start and arg_end; field 3 follows the name.
+    let mut fields = stat.rsplit_once(") ").ok_or(Errno::EINVAL)?.1.split(' ').skip(48 - 3);
+    let mut next = || fields.next().and_then(|text| text.parse::<usize>().ok());
+    let (start, end) = next().zip(next()).ok_or(Errno::EINVAL)?;
+    let length = end.saturating_sub(start);
+    if start != 0 {
+        // SAFETY: the kernel says that our arguments lie there, in our writable stack. Whoever
+        // calls this is about to wait for others for ever and reads them no more.
+        unsafe { std::ptr::write_bytes(start as *mut u8, 0, length) };
+    }
+    Ok(())
+}

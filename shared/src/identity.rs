@@ -1,32 +1,55 @@
 //! Which users of the host the users inside are: `user_namespaces(7)`, `subuid(5)`.
 
 use std::fs;
+use std::os::fd::AsFd;
+use std::process::Command;
 
-use nix::unistd::User;
-use shared::part::User as Caller;
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, User};
+
+use crate::container::Link;
+use crate::error::{Call, Failed};
+use crate::part::User as Caller;
+use crate::recipe::Outcome;
+use crate::sys::{self, Cloned};
 
 /// Ids from `inside` on are ids from `outside` on, `count` of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Range {
-    inside: u32,
-    outside: u32,
-    count: u32,
+pub struct Range {
+    /// The first id inside.
+    pub inside: u32,
+    /// The id outside that it is.
+    pub outside: u32,
+    /// How many follow each other.
+    pub count: u32,
 }
 
 /// Who the users inside are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Identity {
+pub enum Identity {
     /// The same as outside: no user namespace.
     Same,
     /// Root inside is this user and group; there are no others.
-    Single { uid: u32, gid: u32 },
+    Single {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
     /// Root inside is this user; the others are its subordinate ids.
-    Ranges { uids: [Range; 2], gids: [Range; 2] },
+    Ranges {
+        /// Of users.
+        uids: [Range; 2],
+        /// Of groups.
+        gids: [Range; 2],
+    },
 }
 
 impl Identity {
-    /// What this user can have.
-    pub(crate) fn of_user(user: Caller) -> Self {
+    /// What this user can have: all of a range, or itself only.
+    pub fn of_user(user: Caller) -> Self {
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
         if user.is_root() {
             return Self::Same;
@@ -42,7 +65,7 @@ impl Identity {
     }
 
     /// Arguments of `newuidmap` and `newgidmap`.
-    pub(crate) fn ranges(&self) -> Option<(Vec<String>, Vec<String>)> {
+    pub fn ranges(&self) -> Option<(Vec<String>, Vec<String>)> {
         let Self::Ranges { uids, gids } = self else { return None };
         let arguments = |ranges: &[Range; 2]| {
             ranges
@@ -55,7 +78,7 @@ impl Identity {
     }
 
     /// The user and group outside that root inside is, when there are no others.
-    pub(crate) fn single(&self) -> Option<(u32, u32)> {
+    pub fn single(&self) -> Option<(u32, u32)> {
         match self {
             Self::Single { uid, gid } => Some((*uid, *gid)),
             _ => None,
@@ -63,7 +86,7 @@ impl Identity {
     }
 
     /// Whether a user (or group) of this number exists inside.
-    pub(crate) fn has(&self, id: u32) -> bool {
+    pub fn has(&self, id: u32) -> bool {
         match self {
             Self::Same => true,
             Self::Single { .. } => id == 0,
@@ -74,12 +97,73 @@ impl Identity {
     }
 
     /// What the user misses.
-    pub(crate) fn note(&self) -> Option<String> {
+    pub fn note(&self) -> Option<String> {
         self.single().map(|_| {
             "users: only root exists inside, because this user has no range in /etc/subuid \
              (or newuidmap is not installed)"
                 .to_owned()
         })
+    }
+}
+
+/// Writes the maps of `pid` with `newuidmap(1)` and `newgidmap(1)`, which have the privilege.
+///
+/// # Errors
+/// They are not installed, or refuse: `EPERM`.
+pub fn map_from_host(pid: Pid, uids: &[String], gids: &[String]) -> Outcome {
+    run("newuidmap", pid, uids)?;
+    run("newgidmap", pid, gids)
+}
+
+fn run(program: &str, pid: Pid, ranges: &[String]) -> Outcome {
+    let call = || format!("{program} {pid} {}", ranges.join(" "));
+    let status = Command::new(program).arg(pid.to_string()).args(ranges).status().call(call())?;
+    if status.success() { Ok(()) } else { Err(Failed::new(call(), Errno::EPERM)) }
+}
+
+/// Maps root inside to one user and group outside: a process may write this map itself.
+///
+/// # Errors
+/// What `write(2)` answered.
+pub fn map_self(uid: u32, gid: u32) -> Outcome {
+    let write =
+        |path: &str, text: &str| fs::write(path, text).call(format!("write({path:?}, {text:?})"));
+    // Giving up setgroups(2) comes first: a group can also take permissions away.
+    write("/proc/self/setgroups", "deny")?;
+    write("/proc/self/uid_map", &format!("0 {uid} 1"))?;
+    write("/proc/self/gid_map", &format!("0 {gid} 1"))
+}
+
+/// Does something as root of a user namespace: files of the container's other users are not
+/// ours, but they are this root's.
+///
+/// The caller has one thread.
+///
+/// # Errors
+/// The namespace cannot be made, or `act` failed (`EIO`; it has said why itself if it can).
+pub fn as_root_inside(caller: Caller, act: impl FnOnce() -> std::io::Result<()>) -> Outcome {
+    let identity = Identity::of_user(caller);
+    let (host, child) = Link::pair()?;
+    let (pid, pidfd) = match sys::clone3(CloneFlags::CLONE_NEWUSER, None).call("clone3(NEWUSER)")? {
+        Cloned::Parent { pid, pidfd } => (pid, pidfd),
+        Cloned::Child => {
+            drop(host);
+            let mapped = match identity.single() {
+                Some((uid, gid)) => map_self(uid, gid),
+                None => child.await_host("id map"),
+            };
+            let done = mapped.is_ok() && act().is_ok();
+            sys::exit_now(u8::from(!done))
+        }
+    };
+    drop(child);
+    if let Some((uids, gids)) = identity.ranges() {
+        map_from_host(pid, &uids, &gids)?;
+    }
+    host.announce("id map");
+    match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED).call("waitid(pidfd)")? {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        _ => Err(Failed::new("as root of a user namespace", Errno::EIO)),
     }
 }
 
