@@ -1,1 +1,7 @@
-fn main() {}
+//! The binary of part 5.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::cli::main(&part5_network::part())
+}

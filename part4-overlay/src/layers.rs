@@ -1,0 +1,151 @@
+//! The layers of a container: lower, upper, work, and the tree it sees.
+
+use std::fs::DirBuilder;
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::fchdir;
+use part2_namespaces::attach;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen,
+};
+use shared::error::{Call, Failed};
+use shared::journal::Undo;
+use shared::part::Request;
+use shared::recipe::{Outcome, Place, Recipe, Step};
+
+use crate::PART;
+
+pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
+    let layers = Layers::of(request);
+    recipe.steps.insert(0, directories(&layers));
+    recipe.replace("rootfs", overlay(layers));
+}
+
+/// Where a container's layers are.
+#[derive(Debug, Clone)]
+struct Layers {
+    lower: PathBuf,
+    data: PathBuf,
+    /// Options that are set or not.
+    flags: Vec<&'static str>,
+}
+
+impl Layers {
+    fn of(request: &Request) -> Self {
+        let mut flags = Vec::new();
+        if request.throw_away {
+            // What nobody will read again need not reach the disk.
+            flags.push("volatile");
+        }
+        if !request.user.is_root() {
+            // A user namespace may not write the `trusted.` attributes that mark an opaque
+            // directory; `user.` ones do as well.
+            flags.push("userxattr");
+        }
+        Self { lower: request.rootfs.clone(), data: request.data(), flags }
+    }
+
+    fn upper(&self) -> PathBuf {
+        upper(&self.data)
+    }
+
+    fn work(&self) -> PathBuf {
+        self.data.join("work")
+    }
+
+    fn options(&self) -> String {
+        let [lower, upper, work] =
+            [&self.lower, &self.upper(), &self.work()].map(|d| d.display().to_string());
+        let flags: String = self.flags.iter().map(|flag| format!(",{flag}")).collect();
+        format!("lowerdir={lower},upperdir={upper},workdir={work}{flags}")
+    }
+}
+
+/// Where a container's own changes are, below what it keeps.
+pub(crate) fn upper(data: &Path) -> PathBuf {
+    data.join("upper")
+}
+
+fn directories(layers: &Layers) -> Step {
+    let (data, upper, work) = (layers.data.clone(), layers.upper(), layers.work());
+    Step::new(PART, Place::Prepare, "layers")
+        .what(format!("make room for its changes in {}", data.display()))
+        .why("what it writes goes there, and the image stays as it is")
+        .section("4.2")
+        .shell(format!("mkdir -p {} {}", upper.display(), work.display()))
+        .undo_on_remove(Undo::RemoveTree { path: data.clone() })
+        .does(move || {
+            make(&data, 0o700)?;
+            // This directory is the root that the container sees.
+            make(&upper, 0o755)?;
+            make(&work, 0o700)
+        })
+}
+
+fn make(dir: &Path, mode: u32) -> Outcome {
+    DirBuilder::new().recursive(true).mode(mode).create(dir).call(format!("mkdir({dir:?})"))
+}
+
+fn overlay(layers: Layers) -> Step {
+    let shown = layers.lower.display().to_string();
+    Step::new(PART, Place::Child, "rootfs")
+        .what(format!("put a writable layer on {shown}"))
+        .why("many containers start from one image, and none changes it for the others")
+        .section("4.1")
+        .shell(format!("mount -t overlay -o {} overlay {shown} && cd {shown}", layers.options()))
+        .hint(
+            "the upper layer must be on a file system that can hold one (ext4, xfs, btrfs, \
+             tmpfs): choose one with INSIDE_DOCKER_HOME=DIR",
+        )
+        .does(move || mount(&layers))
+}
+
+fn mount(layers: &Layers) -> Outcome {
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen(\"overlay\")")?;
+    let set = |key: &str, value: &str| {
+        fsconfig_set_string(context.as_fd(), key, value)
+            .call(format!("fsconfig(overlay, {key}={value})"))
+    };
+    set("lowerdir", &escaped(&layers.lower)?)?;
+    set("upperdir", &text(&layers.upper())?)?;
+    set("workdir", &text(&layers.work())?)?;
+    for flag in &layers.flags {
+        fsconfig_set_flag(context.as_fd(), *flag).call(format!("fsconfig(overlay, {flag})"))?;
+    }
+    fsconfig_create(context.as_fd()).call("fsconfig_create(overlay)")?;
+    let none = MountAttrFlags::empty();
+    let mount =
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, none).call("fsmount(overlay)")?;
+
+    // Its place is on top of the image: a mount needs a directory, and there nobody is.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let place =
+        open(&layers.lower, flags, Mode::empty()).call(format!("open({:?})", layers.lower))?;
+    attach(mount.as_fd(), place.as_fd()).call("move_mount(overlay)")?;
+    fchdir(&mount).call("fchdir(new root)")
+}
+
+/// Between colons stand several lower layers, so a colon in a path is escaped.
+fn escaped(path: &Path) -> Result<String, Failed> {
+    Ok(text(path)?.replace('\\', "\\\\").replace(':', "\\:"))
+}
+
+fn text(path: &Path) -> Result<String, Failed> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| Failed::new(format!("{path:?} is not UTF-8"), nix::errno::Errno::EILSEQ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colon_in_a_path_does_not_make_two_layers() {
+        assert_eq!(escaped(Path::new("/a:b\\c")).unwrap(), "/a\\:b\\\\c");
+    }
+}
