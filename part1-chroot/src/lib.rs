@@ -1,1 +1,4 @@
 //! part1-chroot
+
+pub mod create;
+pub mod show;
