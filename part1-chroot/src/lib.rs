@@ -6,6 +6,8 @@
 
 pub mod create;
 mod program;
+mod rootfs;
+pub mod show;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -22,7 +24,7 @@ pub use program::Program;
 /// Part 1 as the command line sees it.
 pub fn part() -> Part {
     let mut commands = shared::cli::commands();
-    commands.push(create::command());
+    commands.push(rootfs::command());
     Part {
         number: 1,
         binary: "part1-chroot",
@@ -36,10 +38,8 @@ pub fn part() -> Part {
 /// The recipe of a chroot: make a process, change its root, execute the program.
 ///
 /// # Errors
-/// The root file system is missing, empty or dangerous; the service asks for something that
-/// cannot be.
+/// An argument or variable that no program can be given.
 pub fn recipe(request: &Request) -> Result<Recipe> {
-    shared::rootfs::validate(&request.rootfs)?;
     let program = Program::of(request, Path::new("/root"))?;
 
     let mut recipe = Recipe::new(1, &request.name);

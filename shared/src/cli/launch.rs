@@ -347,7 +347,7 @@ pub fn resolve_rootfs(part: &Part, home: &Home, service: &Service, make: Make) -
     let dir = all.join(&service.image);
     match (service.image.as_str(), make) {
         ("host", Make::IfMissing) => rootfs::host::ensure(&dir),
-        ("host", Make::Never) => Ok(dir),
+        ("host", Make::Never) => Ok(rootfs::host::place(&dir)),
         _ if dir.is_dir() => Ok(dir),
         (image, _) => Err(Error::new(format!("there is no image called {image:?}")).hint(
             "`image: host`, or make a root file system and name it with `x-rootfs: DIR`:\n       \

@@ -1,0 +1,203 @@
+//! A root file system from this machine's tools: does everything in it work?
+
+// A test says what went wrong by where it stopped.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use shared::rootfs::{Report, elf, host, validate};
+
+fn make() -> (tempfile::TempDir, PathBuf, Report) {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    let report = host::create(&tree, false).unwrap();
+    (dir, tree, report)
+}
+
+/// Every file below `dir` that is no directory, links not followed.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(dir) = todo.pop() {
+        for entry in fs::read_dir(dir).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                todo.push(entry.path());
+            } else {
+                found.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// Runs a script inside; None, with the reason printed, when we are not root.
+fn inside(tree: &Path, script: &str) -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: chroot needs root");
+        return None;
+    }
+    let output = Command::new("chroot")
+        .arg(tree)
+        .args(["/bin/sh", "-c", script])
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("TERM", "xterm")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}\n{text}{errors}");
+    Some(text + &errors)
+}
+
+#[test]
+fn every_library_is_there() {
+    let (_dir, tree, _) = make();
+    let files = files(&tree);
+    let names: HashSet<_> = files.iter().filter_map(|file| file.file_name()).collect();
+    let mut programs = 0;
+    for file in &files {
+        let regular = fs::symlink_metadata(file).unwrap().is_file();
+        let Some(elf) = regular.then(|| elf::read(file).unwrap()).flatten() else { continue };
+        programs += 1;
+        for library in &elf.needed {
+            let name = library.file_name().unwrap();
+            assert!(names.contains(name), "{} needs {}", file.display(), library.display());
+        }
+        if let Some(loader) = elf.interpreter {
+            assert!(names.contains(loader.file_name().unwrap()), "{}", loader.display());
+        }
+    }
+    assert!(programs > 20, "only {programs} programs");
+}
+
+#[test]
+fn no_program_lacks_a_library_when_it_starts() {
+    let (_dir, tree, report) = make();
+    let Some(_) = inside(&tree, "true") else { return };
+    // The loader lists what it would load; a static program ignores the variable, so `probe` and
+    // shell built-ins are left out by asking only files that have a loader.
+    let script = "for p in \"$@\"; do f=$(command -v $p); case $f in /*) \
+                  LD_TRACE_LOADED_OBJECTS=1 $f 2>&1 | grep 'not found' && echo $p;; esac; done; :";
+    let programs = report.programs.iter().filter(|name| !["probe", "["].contains(&name.as_str()));
+    let output = Command::new("chroot")
+        .arg(&tree)
+        .args(["/bin/sh", "-c", script, "sh"])
+        .args(programs)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn it_is_a_place_to_work_in() {
+    let (_dir, tree, report) = make();
+    validate(&tree).unwrap();
+    for name in ["sh", "ls", "cat", "id", "grep", "mount", "probe"] {
+        assert!(report.programs.iter().any(|have| have == name), "no {name}");
+    }
+    let Some(text) = inside(&tree, "ls /; id; ls -ld /root; echo a b | awk '{print $2}'") else {
+        return;
+    };
+    for expected in ["proc\n", "uid=0(root) gid=0(root)", "root root", "\nb\n"] {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn with_proc_it_sees_processes_and_their_owners() {
+    let (_dir, tree, report) = make();
+    let has = |name: &str| report.programs.iter().any(|have| have == name);
+    if !nix::unistd::geteuid().is_root() || !has("ps") || !has("unshare") {
+        eprintln!("SKIPPED: needs root, ps and unshare");
+        return;
+    }
+    // Namespaces of its own: the mount of /proc is gone with the shell.
+    let script = format!(
+        "mount -t proc proc {0}/proc && exec chroot {0} /bin/sh -c \
+         'probe sleep 30 & sleep 0.1; ps aux; top -b -n1 >/dev/null; probe look --json; ip -br link; \
+         probe forks 3'",
+        tree.display()
+    );
+    let output = Command::new("unshare")
+        .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.lines().any(|line| line.starts_with("root") && line.contains("probe sleep 30")));
+    assert!(text.contains("started 3 of 3"), "{text}");
+    // `probe look --json` is JSON, and sees the few processes of its namespace.
+    let start = text.find("{\n").unwrap();
+    let end = text.find("\n}\n").unwrap() + 3;
+    let seen: serde_json::Value = serde_json::from_str(&text[start..end]).unwrap();
+    assert!(seen["processes"].as_u64().unwrap() < 8, "{seen}");
+    assert_eq!(seen["uid"], 0);
+}
+
+#[test]
+fn nothing_in_it_is_the_hosts() {
+    let (_dir, tree, report) = make();
+    for file in files(&tree) {
+        let found = fs::symlink_metadata(&file).unwrap();
+        assert_eq!(found.mode() & 0o6000, if found.is_file() { 0 } else { found.mode() & 0o6000 });
+    }
+    for source in &report.sources {
+        let copy = tree.join(source.path.strip_prefix("/").unwrap());
+        let (copy, original) = (fs::metadata(copy).unwrap(), fs::metadata(&source.path).unwrap());
+        assert_ne!((copy.dev(), copy.ino()), (original.dev(), original.ino()));
+    }
+}
+
+#[test]
+fn an_ordinary_user_can_make_one() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: the other tests show it, they run as an ordinary user");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    // The test program itself, copied to where that user can start it.
+    let program = dir.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let status = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["--exact", "every_library_is_there", "it_is_a_place_to_work_in"])
+        .env("TMPDIR", dir.path())
+        .current_dir(dir.path())
+        .output();
+    match status {
+        Ok(output) => assert!(
+            output.status.success() && String::from_utf8_lossy(&output.stdout).contains("2 passed"),
+            "{output:?}"
+        ),
+        Err(error) => eprintln!("SKIPPED: setpriv: {error}"),
+    }
+}
+
+#[test]
+fn it_is_quick() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    host::create(&dir.path().join("tree"), false).unwrap();
+    let made = start.elapsed();
+    let cache = dir.path().join("cache");
+    host::ensure(&cache).unwrap();
+    let best = (0..20).map(|_| {
+        let start = Instant::now();
+        host::ensure(&cache).unwrap();
+        start.elapsed()
+    });
+    let best = best.min().unwrap();
+    eprintln!("made in {made:?}, found fresh in {best:?}");
+    // Far above what it takes, far below what anybody would wait: machines under load differ.
+    assert!(made.as_secs() < 10 && best.as_millis() < 50);
+}
