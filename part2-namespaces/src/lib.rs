@@ -13,7 +13,7 @@ mod namespaces;
 mod proc;
 mod rootfs;
 pub mod seccomp;
-mod syscalls;
+pub mod syscalls;
 mod terminal;
 mod user;
 mod uts;

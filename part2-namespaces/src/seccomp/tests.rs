@@ -22,7 +22,7 @@ fn interpret(
         offset::ARCHITECTURE => architecture,
         _ => {
             let value = args.get((offset as usize - 16) / 8).copied().unwrap_or_default();
-            if offset % 8 == 0 { value as u32 } else { (value >> 32) as u32 }
+            if offset.is_multiple_of(8) { value as u32 } else { (value >> 32) as u32 }
         }
     };
     let (mut accumulator, mut at, mut steps) = (0, 0, 0);
