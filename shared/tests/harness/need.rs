@@ -235,21 +235,34 @@ pub fn debootstrap() -> Need {
     })
 }
 
-/// Debian's mirror answers.
+/// The mirror of Debian that this machine's apt uses answers.
 pub fn network_to_debian() -> Need {
     Need::new("network_to_debian", || {
-        debian_answers().map_err(|error| format!("deb.debian.org: {error}"))
+        let (host, path) = debian_mirror().ok_or("apt has no mirror of Debian")?;
+        answers(&host, &path).map_err(|error| format!("{host}: {error}"))
     })
 }
 
-fn debian_answers() -> Result<(), Box<dyn std::error::Error>> {
+/// Host and path of the first `http://HOST/…debian` in apt's sources.
+fn debian_mirror() -> Option<(String, String)> {
+    let more = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
+    let files = more.map(|entry| entry.path()).chain(["/etc/apt/sources.list".into()]);
+    let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+    let urls = text.split_whitespace().filter_map(|word| word.strip_prefix("http://"));
+    let (host, path) = urls
+        .filter_map(|url| url.split_once('/'))
+        .find(|(_, path)| path.trim_end_matches('/') == "debian")?;
+    Some((host.to_string(), format!("/{}", path.trim_end_matches('/'))))
+}
+
+fn answers(host: &str, path: &str) -> Result<(), Box<dyn std::error::Error>> {
     let patience = Duration::from_secs(5);
-    let address = ("deb.debian.org", 80).to_socket_addrs()?.next().ok_or("no address")?;
+    let address = (host, 80).to_socket_addrs()?.next().ok_or("no address")?;
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
-    stream.write_all(
-        b"HEAD /debian/dists/stable/Release HTTP/1.1\r\nHost: deb.debian.org\r\n\
-          Connection: close\r\n\r\n",
+    write!(
+        stream,
+        "HEAD {path}/dists/stable/Release HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
     let mut status = [0; 15];
     stream.read_exact(&mut status)?;
