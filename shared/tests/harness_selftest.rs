@@ -60,6 +60,11 @@ fn tests() -> Vec<Test> {
         test("output_held_open_is_found", needs![], output_held_open_is_found),
         test("a_terminal_can_be_typed_at", needs![], terminal_can_be_typed_at),
         test("a_killed_victim_is_noticed", needs![], killed_victim_is_noticed),
+        test(
+            "a_root_file_system_is_made_once",
+            needs![binary("part1-chroot")],
+            rootfs_is_made_once,
+        ),
     ]
 }
 
@@ -244,6 +249,13 @@ fn killed_victim_is_noticed() -> TestResult {
     nix::sys::signal::kill(victim.pid(), nix::sys::signal::Signal::SIGKILL)?;
     std::thread::sleep(Duration::from_millis(100));
     quiet_panic(|| victim.assert_alive()).ok_or("a victim was ended and nobody noticed")?;
+    Ok(())
+}
+
+fn rootfs_is_made_once() -> TestResult {
+    let (one, other) = (Sandbox::new()?.rootfs(), Sandbox::new()?.rootfs());
+    assert_eq!(one, other);
+    assert!(one.join("bin/sh").exists(), "{} has no shell", one.display());
     Ok(())
 }
 
