@@ -28,7 +28,7 @@ fn init() -> Step {
         .what("stay as pid 1 and start the program as pid 2")
         .why("pid 1 must reap orphans, and most programs do not know that")
         .section("2.19")
-        .does(|| become_init())
+        .does(become_init)
 }
 
 /// Comes back only in the child, which goes on to `execve`.

@@ -130,7 +130,7 @@ fn loopback() -> Step {
         .why("a new network namespace has only `lo`, and that is down")
         .section("2.5")
         .shell("ip link set lo up")
-        .does(|| shared::netlink::loopback_up())
+        .does(shared::netlink::loopback_up)
 }
 
 /// What [`Identity`] cannot give is an error before anything starts.

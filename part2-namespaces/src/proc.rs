@@ -66,7 +66,7 @@ fn sys(request: &Request) -> Step {
         .hint("the root file system needs a directory /sys that is no symbolic link");
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
     if borrowed {
-        step.shell("mount --rbind -o ro /sys sys").does(|| bind_sys())
+        step.shell("mount --rbind -o ro /sys sys").does(bind_sys)
     } else {
         step.shell("mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys")
             .does(move || mount_at("sys", "sysfs", &[], read_only))
@@ -152,7 +152,7 @@ fn masked_paths() -> Step {
              mount --bind dev/null .$p; done",
             MASKED.join(" ")
         ))
-        .does(|| mask_all())
+        .does(mask_all)
 }
 
 /// A file is covered by `/dev/null`, a directory by an empty one.

@@ -78,7 +78,7 @@ fn pivot() -> Step {
         .why("after chroot the old tree is still there to escape to; now it is gone")
         .section("2.8")
         .shell("pivot_root . . && umount -l . && cd /")
-        .does(|| pivot_and_forget())
+        .does(pivot_and_forget)
 }
 
 fn pivot_and_forget() -> Outcome {
