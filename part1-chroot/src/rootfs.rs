@@ -17,6 +17,7 @@ enum Rootfs {
 
 pub(crate) fn command() -> Command {
     Command {
+        name: "rootfs",
         define: || {
             Rootfs::augment_subcommands(
                 clap::Command::new("rootfs")

@@ -20,6 +20,7 @@ struct Diff {
 
 pub(crate) fn command() -> Command {
     Command {
+        name: "diff",
         define: || {
             Diff::augment_args(
                 clap::Command::new("diff")

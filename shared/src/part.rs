@@ -27,7 +27,9 @@ pub struct Part {
 
 /// A command of a part: what `clap` needs to know, and what it does.
 pub struct Command {
-    /// Its name, arguments and help.
+    /// Its name.
+    pub name: &'static str,
+    /// Its arguments and help, under the same name.
     pub define: fn() -> clap::Command,
     /// What it does. Answers the exit status.
     pub run: fn(&Part, &clap::ArgMatches) -> Result<u8>,

@@ -50,6 +50,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "exec",
         define: || {
             Exec::augment_args(
                 clap::Command::new("exec")

@@ -16,6 +16,7 @@ struct Inspect {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "inspect",
         define: || {
             Inspect::augment_args(
                 clap::Command::new("inspect").about("Show all that is known of it, as JSON"),

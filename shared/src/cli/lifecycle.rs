@@ -54,6 +54,7 @@ struct Rm {
 pub(super) fn commands() -> Vec<Command> {
     vec![
         Command {
+            name: "stop",
             define: || {
                 Stop::augment_args(
                     clap::Command::new("stop").about("Ask it to end, and kill it if it does not"),
@@ -66,6 +67,7 @@ pub(super) fn commands() -> Vec<Command> {
             },
         },
         Command {
+            name: "kill",
             define: || {
                 Kill::augment_args(
                     clap::Command::new("kill").about("Send its first process a signal"),
@@ -80,6 +82,7 @@ pub(super) fn commands() -> Vec<Command> {
             },
         },
         Command {
+            name: "rm",
             define: || {
                 Rm::augment_args(clap::Command::new("rm").about("Remove it and what it wrote"))
             },

@@ -31,6 +31,7 @@ struct Logs {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "logs",
         define: || Logs::augment_args(clap::Command::new("logs").about("Show what it wrote")),
         run: |_, matches| {
             let logs = Logs::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))?;

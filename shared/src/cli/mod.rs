@@ -46,7 +46,7 @@ pub fn main(part: &Part) -> ExitCode {
     for error in crate::state::sweep(&Home::of_this_user()) {
         output::warn(&error.to_string());
     }
-    let command = part.commands.iter().find(|command| (command.define)().get_name() == name);
+    let command = part.commands.iter().find(|command| command.name == name);
     let result = match command {
         Some(command) => (command.run)(part, arguments),
         None => Err(Error::new(format!("{} has no command {name}", part.binary))),
@@ -60,12 +60,19 @@ pub fn main(part: &Part) -> ExitCode {
     }
 }
 
+/// The whole command line; for one that names a command, only that: the others' help takes longer
+/// to prepare than a container.
 fn define(part: &Part) -> clap::Command {
+    let mut commands: Vec<_> = part.commands.iter().collect();
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    if let Some(at) = commands.iter().position(|command| command.name == wanted) {
+        commands = vec![commands[at]];
+    }
     clap::Command::new(part.binary)
         .about(part.about)
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
         .arg_required_else_help(true)
         .max_term_width(80)
-        .subcommands(part.commands.iter().map(|command| (command.define)()))
+        .subcommands(commands.into_iter().map(|command| (command.define)()))
 }

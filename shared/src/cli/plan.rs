@@ -26,6 +26,7 @@ struct Plan {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "plan",
         define: || {
             Plan::augment_args(
                 clap::Command::new("plan")

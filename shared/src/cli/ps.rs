@@ -25,6 +25,7 @@ struct Ps {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "ps",
         define: || Ps::augment_args(clap::Command::new("ps").about("List containers")),
         run: |_, matches| {
             let ps = Ps::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))?;

@@ -64,6 +64,7 @@ struct Run {
 
 pub(super) fn command() -> Command {
     Command {
+        name: "run",
         define: || {
             Run::augment_args(
                 clap::Command::new("run")
