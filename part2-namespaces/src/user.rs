@@ -55,6 +55,9 @@ pub(crate) fn steps(
     if !service.ulimits.is_empty() {
         steps.push(ulimits(service)?);
     }
+    if let Some(score) = service.oom_score_adj {
+        steps.push(oom_score(score));
+    }
     steps.push(capability_bounds(capabilities));
     steps.push(user(account, identity.single().is_none()));
     steps.push(only_capabilities(capabilities));
@@ -62,9 +65,26 @@ pub(crate) fn steps(
         steps.push(no_new_privs());
     }
     if !service.security.seccomp_unconfined {
-        steps.push(seccomp_step(capabilities));
+        // Without no_new_privs, a filter may be installed only by who has CAP_SYS_ADMIN: so
+        // before that is given up.
+        let early = service.security.allow_new_privileges;
+        let at = if early { steps.len() - 2 } else { steps.len() };
+        steps.insert(at, seccomp_step(capabilities));
     }
     Ok(steps)
+}
+
+fn oom_score(score: i32) -> Step {
+    Step::new(PART, Place::Child, "oom_score_adj")
+        .what(format!("change how likely the OOM killer chooses it: {score}"))
+        .why("when the machine's memory ends, some services should end before others")
+        .section("2.15")
+        .shell(format!("echo {score} > /proc/self/oom_score_adj"))
+        .hint("a value below the present one needs CAP_SYS_RESOURCE on the host")
+        .does(move || {
+            fs::write("/proc/self/oom_score_adj", score.to_string())
+                .call(format!("write(\"/proc/self/oom_score_adj\", {score})"))
+        })
 }
 
 fn capability_bounds(set: CapabilitySet) -> Step {

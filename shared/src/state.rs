@@ -86,7 +86,7 @@ impl Owned {
             |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);
         fs::create_dir_all(home.containers()).map_err(failed)?;
         // Made under another name and locked there, so that no sweep finds it without its lock.
-        let new = home.containers().join(format!(".{name}.{}", std::process::id()));
+        let new = home.containers().join(unborn_name(name, std::process::id()));
         fs::create_dir_all(&new).map_err(failed)?;
         let lock = Self::lock(&new)?.ok_or_else(|| name_taken(&dir, name))?._lock;
         let taken = rustix::fs::renameat_with(
@@ -217,14 +217,14 @@ pub fn list(home: &Home) -> Vec<Record> {
 }
 
 fn dirs(home: &Home) -> Vec<PathBuf> {
-    match fs::read_dir(home.containers()) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(_) => Vec::new(),
-    }
+    let entries = fs::read_dir(home.containers()).into_iter().flatten().flatten();
+    let born = entries.filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    born.map(|entry| entry.path()).collect()
 }
 
 /// Cleans up after containers that lost their supervisor. Answers what could not be done.
 pub fn sweep(home: &Home) -> Vec<Error> {
+    remove_unborn(home);
     let mut errors = Vec::new();
     for dir in dirs(home) {
         if let Err(error) = sweep_one(&dir) {
@@ -232,6 +232,22 @@ pub fn sweep(home: &Home) -> Vec<Error> {
         }
     }
     errors
+}
+
+/// What [`Owned::create`] calls a directory before it has its lock.
+fn unborn_name(name: &str, pid: u32) -> String {
+    format!(".{name}.{pid}")
+}
+
+/// Removes the directories of those who were killed before their container had a name.
+fn remove_unborn(home: &Home) {
+    for entry in fs::read_dir(home.containers()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')?.1.parse().ok());
+        if pid.is_some_and(|pid| crate::process::start_time(Pid::from_raw(pid)).is_none()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Cleans up after one container if it lost its supervisor.
