@@ -137,7 +137,8 @@ impl Journal {
         }
     }
 
-    /// Plays back, last first, what is due at `due`, and forgets it.
+    /// Plays back, last first, what is due at `due`, and forgets it. When a container is removed,
+    /// everything is due.
     ///
     /// # Errors
     /// The first undo that failed; the others are done all the same, and the failed ones stay
@@ -146,7 +147,7 @@ impl Journal {
         let mut kept = Vec::new();
         let mut first_error = None;
         for line in read(&self.path).into_iter().rev() {
-            if line.due != due {
+            if due == Due::Stop && line.due == Due::Remove {
                 kept.push(line);
             } else if let Err(error) = undo::apply(&line.undo) {
                 first_error.get_or_insert(error);

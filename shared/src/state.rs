@@ -156,9 +156,7 @@ impl Owned {
     /// # Errors
     /// An undo failed; the container is still known.
     pub fn remove(self) -> Result<()> {
-        let mut journal = Journal::open(&self.dir)?;
-        journal.play_back(Due::Stop)?;
-        journal.play_back(Due::Remove)?;
+        Journal::open(&self.dir)?.play_back(Due::Remove)?;
         fs::remove_dir_all(&self.dir)
             .map_err(|e| Error::new(format!("cannot remove {}", self.dir.display())).because(e))
     }

@@ -276,13 +276,15 @@ fn run_once(
     owned.save(record)?;
     started();
     let exit = container::supervise(recipe, &running, signals, streams)?;
-    if !record.remove_on_stop {
-        record.status = Status::Stopped;
-        record.exit = Some(exit.clone());
-        record.finished = Some(SystemTime::now());
-        owned.save(record)?;
+    if record.remove_on_stop {
+        // Its removal, which follows, undoes everything.
+        return Ok(exit);
     }
-    journal.play_back(crate::journal::Due::Stop)?;
+    record.status = Status::Stopped;
+    record.exit = Some(exit.clone());
+    record.finished = Some(SystemTime::now());
+    owned.save(record)?;
+    owned.release()?;
     Ok(exit)
 }
 
