@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
 use crate::journal::Undo;
+use crate::netlink::nft::{self, Element};
 use crate::part::User;
 use crate::{identity, process, shared_resource};
 
@@ -31,6 +32,7 @@ pub fn apply(undo: &Undo) -> Result<()> {
         Undo::RemoveCgroup { path } => remove_cgroup(path),
         Undo::WriteFile { path, content } => gone(path, fs::write(path, content)),
         Undo::DeleteLink { name } => delete_link(name),
+        Undo::RemoveElement(element) => remove_element(element),
         Undo::Run { argv, stdin } => run(argv, stdin),
         Undo::Leave { resource, user } => shared_resource::leave(resource, user),
     }
@@ -109,6 +111,13 @@ fn delete_link(name: &str) -> Result<()> {
     crate::netlink::Netlink::open()
         .and_then(|mut netlink| netlink.delete_link(name))
         .map_err(|e| Error::new(format!("cannot delete the interface {name}")).because(e))
+}
+
+fn remove_element(element: &Element) -> Result<()> {
+    nft::remove(element).map_err(|e| {
+        Error::new(format!("cannot remove an element of the firewall's set {}", element.set))
+            .because(e)
+    })
 }
 
 /// The command may fail: the change may not be there.
