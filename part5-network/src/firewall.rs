@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use ipnet::Ipv4Net;
 use shared::journal::Undo;
 use shared::netlink::nft::{Element, TABLE};
 use shared::spec::{Port, Protocol};
@@ -69,11 +70,21 @@ pub fn load(nft: &Path, more_rules: &str) -> Result<()> {
 }
 
 /// The elements that make a bridge one of ours.
-pub fn elements_of_bridge(bridge: &str, internal: bool) -> Vec<Element> {
+pub fn elements_of_bridge(bridge: &str, subnet: Ipv4Net, internal: bool) -> Vec<Element> {
     let name = interface(bridge);
-    let element = |set: &str, key: Vec<u8>| Element { set: set.into(), key, data: Vec::new() };
-    let mut elements =
-        vec![element("bridges", name.clone()), element("within", [&name[..], &name].concat())];
+    let element = |set: &str, key: Vec<u8>| Element {
+        set: set.into(),
+        key,
+        data: Vec::new(),
+        ends_range: false,
+    };
+    let end = subnet.broadcast().to_bits().saturating_add(1);
+    let mut elements = vec![
+        element("bridges", name.clone()),
+        element("within", [&name[..], &name].concat()),
+        element("subnets", subnet.network().octets().into()),
+        Element { ends_range: true, ..element("subnets", end.to_be_bytes().into()) },
+    ];
     if !internal {
         elements.push(element("outward", name));
     }
@@ -93,7 +104,7 @@ pub fn element_of_port(port: &Port, published: u16, address: Ipv4Addr) -> Elemen
     key.extend(number(published));
     let set = if port.host_ip.is_some() { "published_on" } else { "published" };
     let data = [address.octets(), number(port.target)].concat();
-    Element { set: set.into(), key, data }
+    Element { set: set.into(), key, data, ends_range: false }
 }
 
 fn number(port: u16) -> [u8; 4] {

@@ -7,12 +7,18 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use part2_namespaces::at_root;
+use shared::part::Request;
+use shared::recipe::{Outcome, Place, Recipe, Step};
 use shared::spec::{NetworkMode, Service};
-use shared::{Error, Result};
+use shared::{Call, Error, Result};
 
+use crate::PART;
 use crate::network::{Lease, Network};
+use crate::volumes::{insert_mount, mount_volume};
 
 /// A container can write its `/etc/hosts`: more than this of it is not read back.
 const HOSTS_MAX: u64 = 1024 * 1024;
@@ -49,15 +55,41 @@ impl Files {
     ///
     /// # Errors
     /// A full disk.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub fn write(&self, dir: &Path) -> Outcome {
         let texts = [&self.hosts, &self.hostname, &self.resolv_conf];
         for ((name, _), text) in FILES.iter().zip(texts) {
             let path = dir.join(name);
-            fs::write(&path, text)
-                .map_err(|e| Error::new(format!("cannot write {}", path.display())).because(e))?;
+            fs::write(&path, text).call(format!("write({})", path.display()))?;
         }
         Ok(())
     }
+}
+
+/// Adds the steps: write the three files, mount them.
+pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
+    let hostname = request.service.hostname.as_ref().unwrap_or(&request.name);
+    let files = Files::plan(request.service, hostname);
+    let dir = request.dir();
+    let mounted = dir.clone();
+    let write = Step::new(PART, Place::Prepare, "names")
+        .what("write its /etc/hosts, /etc/hostname and /etc/resolv.conf")
+        .why("a name is looked up there; the image's files know nothing of this container")
+        .section("5.5")
+        .does(move || files.write(&dir));
+    let before = if recipe.has("network") { "network" } else { "clone" };
+    recipe.insert_before(before, write);
+    let mount = Step::new(PART, Place::Child, "name files")
+        .what("mount them over the image's")
+        .why("so the host can write a new neighbour into them while the container runs")
+        .section("5.5")
+        .shell("mount --bind hosts etc/hosts; mount --bind hostname etc/hostname; …")
+        .does(move || {
+            let root = at_root()?;
+            FILES.iter().try_for_each(|(name, target)| {
+                mount_volume(root.as_fd(), &mounted.join(name), Path::new(target), false)
+            })
+        });
+    insert_mount(recipe, mount);
 }
 
 fn read(path: &str) -> String {

@@ -160,6 +160,14 @@ pub fn plug_in(
     Netlink::open()?.add_veth(&veth)
 }
 
+/// Lets the container use its own published ports through the host's address.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn allow_hairpin(inner_end: &str, inside: Pid) -> Result<(), Failed> {
+    Netlink::open()?.set_hairpin(&host_end(inside, inner_end))
+}
+
 /// Inside the container: the interface's address and, when told, the way out.
 ///
 /// # Errors
@@ -173,6 +181,7 @@ pub fn configure(
     let index = index_of(interface).ok_or_else(missing)?;
     let mut netlink = Netlink::open()?;
     netlink.add_address(index, address)?;
+    netlink.set_up(index)?;
     match default_route {
         Some(gateway) => netlink.add_default_route(gateway),
         None => Ok(()),
@@ -232,10 +241,8 @@ fn make_bridge(journal: &mut Journal, netlink: &mut Netlink, network: &Network) 
 
 /// Tells the firewall of the bridge, and lets 127.0.0.1 be routed to it: see `table.nft`.
 fn guard(journal: &mut Journal, network: &Network) -> Result<()> {
-    let elements = firewall::elements_of_bridge(&network.bridge, network.internal);
-    for element in &elements {
-        journal.record(Due::Stop, &Undo::RemoveElement(element.clone()))?;
-    }
+    let elements = firewall::elements_of_bridge(&network.bridge, network.subnet, network.internal);
+    journal.record(Due::Stop, &Undo::RemoveElements(elements.clone()))?;
     nft::add(&elements)?;
     let setting = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", network.bridge);
     fs::write(&setting, "1").map_err(|e| Error::new(format!("cannot write {setting}")).because(e))

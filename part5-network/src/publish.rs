@@ -6,6 +6,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use std::path::Path;
+
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, bind, listen, setsockopt, socket,
@@ -151,4 +153,20 @@ pub fn protocol_name(protocol: Protocol) -> &'static str {
 pub fn describe(port: &Port, published: u16) -> String {
     let ip = port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
     format!("{ip}:{published}->{}/{}", port.target, protocol_name(port.protocol))
+}
+
+/// Writes down, in the container's directory, which ports it got.
+///
+/// # Errors
+/// A full disk.
+pub fn remember(dir: &Path, held: &[Held]) -> Result<(), Failed> {
+    let lines: String =
+        held.iter().map(|held| describe(&held.port, held.published) + "\n").collect();
+    std::fs::write(dir.join("ports"), lines).call("write(ports)")
+}
+
+/// The ports of a running container as [`describe`] shows them, those that were chosen included.
+pub fn remembered(dir: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(dir.join("ports")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }

@@ -6,20 +6,26 @@
 //! Docker, volumes may hold devices and set-user-id programs: what stops those are the device
 //! rules and `no_new_privs`.
 
+mod seed;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use part2_namespaces::{at_root, attach, open_beneath};
 use rustix::fs::CWD;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{OpenTreeFlags, open_tree};
+use shared::journal::Undo;
 use shared::part::Request;
-use shared::recipe::Outcome;
+use shared::recipe::{Outcome, Place, Recipe, Step};
 use shared::spec::{Mount, Source};
 use shared::sys::{MountAttr, mount_setattr};
-use shared::{Call, Error, Result};
+use shared::{Call, Error, Failed, Result};
+
+use crate::PART;
 
 /// `MOUNT_ATTR_RDONLY`.
 const READ_ONLY: u64 = 1;
@@ -56,7 +62,10 @@ fn plan_one(request: &Request, number: usize, mount: &Mount) -> Result<Volume> {
     let (source, ours) = match &mount.source {
         Source::Bind(path) => (existing(path)?, false),
         Source::Volume(name) => (request.home.volumes().join(volume_name(request, name)), true),
-        Source::Anonymous => (request.data().join(format!("volume-{number}")), true),
+        Source::Anonymous => {
+            let name = format!("{}.anonymous-{number}", request.name);
+            (request.home.volumes().join(name), true)
+        }
     };
     Ok(Volume {
         source,
@@ -100,6 +109,64 @@ fn check_target(target: &Path) -> Result<()> {
         .hint("choose another target, such as /data"))
 }
 
+/// Adds the steps: make those that are ours, mount all.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
+    let volumes = plan(request)?;
+    let ours: Vec<_> = volumes.iter().filter(|volume| volume.ours).cloned().collect();
+    if !ours.is_empty() {
+        recipe.insert_before("clone", make(ours));
+    }
+    for volume in volumes {
+        insert_mount(recipe, mount_step(volume));
+    }
+    Ok(())
+}
+
+/// Mounts come when the tree is there, and before it can be read-only.
+pub(crate) fn insert_mount(recipe: &mut Recipe, step: Step) {
+    let read_only = "read-only root";
+    recipe.insert_before(if recipe.has(read_only) { read_only } else { "pivot_root" }, step);
+}
+
+fn make(volumes: Vec<Volume>) -> Step {
+    let shown: Vec<_> = volumes.iter().map(|v| v.source.display().to_string()).collect();
+    let mut step = Step::new(PART, Place::Prepare, "volumes")
+        .what(format!("have the directories of the volumes: {}", shown.join(", ")))
+        .why("what is in a named volume stays when its containers are gone")
+        .section("5.6")
+        .shell(format!("mkdir -p {}", shown.join(" ")));
+    for volume in volumes.iter().filter(|volume| volume.anonymous) {
+        step = step.undo_on_remove(Undo::RemoveTree { path: volume.source.clone() });
+    }
+    step.does(move || {
+        volumes.iter().try_for_each(|volume| {
+            let call = || format!("mkdir -p {}", volume.source.display());
+            std::fs::create_dir_all(&volume.source).call(call())
+        })
+    })
+}
+
+fn mount_step(volume: Volume) -> Step {
+    let (source, target) = (volume.source.display(), volume.target.display());
+    let option = if volume.read_only { "-o ro " } else { "" };
+    Step::new(PART, Place::Child, format!("volume {target}"))
+        .what(format!("mount {source} at {target}"))
+        .why("files that live longer than the container, or are shared with it")
+        .section("5.6")
+        .shell(format!("mount --rbind {option}{source} .{target}"))
+        .hint("does the volume's source exist, and may this user open it?")
+        .does(move || {
+            let root = at_root()?;
+            if volume.ours {
+                seed::fill(root.as_fd(), &volume.source, &volume.target)?;
+            }
+            mount_volume(root.as_fd(), &volume.source, &volume.target, volume.read_only)
+        })
+}
+
 /// Mounts `source` at `target` below `root`, and makes a target that is missing.
 ///
 /// Runs in the child, in its own mount namespace, before `pivot_root`.
@@ -123,43 +190,52 @@ pub fn mount_volume(root: BorrowedFd, source: &Path, target: &Path, read_only: b
     if fstatfs(&place).call("fstatfs(target)")?.filesystem_type() == PROC_SUPER_MAGIC {
         return Err(Errno::EPERM).call(format!("move_mount({}): in /proc", target.display()));
     }
-    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(&tree, "", &place, "", flags).call(format!(
+    attach(tree.as_fd(), place.as_fd()).call(format!(
         "move_mount({} to {})",
         source.display(),
         target.display()
     ))
 }
 
+/// As many links in a row as the kernel follows.
+const LINKS_MAX: u32 = 40;
+
 /// Opens `target` inside `root`; what is missing of it is made.
-fn find_or_make(root: BorrowedFd, target: &Path, is_dir: bool) -> Result<OwnedFd, shared::Failed> {
-    match open_inside(root, target) {
-        Err(Errno::ENOENT) => {}
-        other => return other.call(format!("openat2({}, RESOLVE_IN_ROOT)", target.display())),
+fn find_or_make(root: BorrowedFd, target: &Path, is_dir: bool) -> Result<OwnedFd, Failed> {
+    let mut target = target.to_owned();
+    for _ in 0..LINKS_MAX {
+        match open_beneath(root, &target) {
+            Err(rustix::io::Errno::NOENT) => {}
+            other => return other.call(format!("openat2({}, RESOLVE_IN_ROOT)", target.display())),
+        }
+        let parent = target.parent().unwrap_or(Path::new("/")).to_owned();
+        let name = target.file_name().unwrap_or_default();
+        let dir = find_or_make_parent(root, &parent)?;
+        // Neither call follows a link called `name`.
+        match make_entry(dir.as_fd(), Path::new(name), is_dir) {
+            // A link that leads nowhere (`/etc/resolv.conf` of Debian): what it names is made.
+            Err(Errno::EEXIST) => {
+                let link =
+                    readlinkat(&dir, name).call(format!("readlink({})", target.display()))?;
+                target = parent.join(link);
+            }
+            other => other.call(format!("make {}", target.display()))?,
+        }
     }
-    let parent = target.parent().unwrap_or(Path::new("/"));
-    let name = target.file_name().unwrap_or_default();
-    let parent = if parent == Path::new("/") {
-        root.try_clone_to_owned().call("dup(root)")?
-    } else {
-        find_or_make(root, parent, true)?
-    };
-    // Neither call follows a link called `name`: one that leads nowhere is EEXIST.
-    if is_dir {
-        let mode = Mode::from_bits_truncate(0o755);
-        mkdirat(&parent, name, mode).call(format!("mkdirat({})", target.display()))?;
-    } else {
-        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(&parent, name, flags, Mode::from_bits_truncate(0o644))
-            .call(format!("openat({}, O_CREAT)", target.display()))?;
-    }
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    openat(&parent, name, flags, Mode::empty()).call(format!("openat({})", target.display()))
+    Err(Failed::new(format!("openat2({})", target.display()), Errno::ELOOP))
 }
 
-fn open_inside(root: BorrowedFd, target: &Path) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, target, how)
+fn find_or_make_parent(root: BorrowedFd, parent: &Path) -> Result<OwnedFd, Failed> {
+    if parent == Path::new("/") || parent == Path::new("") {
+        return root.try_clone_to_owned().call("dup(root)");
+    }
+    find_or_make(root, parent, true)
+}
+
+fn make_entry(dir: BorrowedFd, name: &Path, is_dir: bool) -> Result<(), Errno> {
+    if is_dir {
+        return mkdirat(dir, name, Mode::from_bits_truncate(0o755));
+    }
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
 }

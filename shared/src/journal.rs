@@ -62,8 +62,8 @@ pub enum Undo {
         /// Its name.
         name: String,
     },
-    /// Removes an element of a set or map of our firewall table (a published port).
-    RemoveElement(Element),
+    /// Removes elements of sets and maps of our firewall table (published ports).
+    RemoveElements(Vec<Element>),
     /// Runs a command that takes the change back; it may fail.
     Run {
         /// Program and arguments.

@@ -32,7 +32,7 @@ pub fn apply(undo: &Undo) -> Result<()> {
         Undo::RemoveCgroup { path } => remove_cgroup(path),
         Undo::WriteFile { path, content } => gone(path, fs::write(path, content)),
         Undo::DeleteLink { name } => delete_link(name),
-        Undo::RemoveElement(element) => remove_element(element),
+        Undo::RemoveElements(elements) => remove_elements(elements),
         Undo::Run { argv, stdin } => run(argv, stdin),
         Undo::Leave { resource, user } => shared_resource::leave(resource, user),
     }
@@ -113,11 +113,9 @@ fn delete_link(name: &str) -> Result<()> {
         .map_err(|e| Error::new(format!("cannot delete the interface {name}")).because(e))
 }
 
-fn remove_element(element: &Element) -> Result<()> {
-    nft::remove(element).map_err(|e| {
-        Error::new(format!("cannot remove an element of the firewall's set {}", element.set))
-            .because(e)
-    })
+fn remove_elements(elements: &[Element]) -> Result<()> {
+    nft::remove(elements)
+        .map_err(|e| Error::new("cannot remove what the firewall knows of a container").because(e))
 }
 
 /// The command may fail: the change may not be there.

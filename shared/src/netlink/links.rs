@@ -3,7 +3,8 @@
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -69,14 +70,16 @@ impl Netlink {
     }
 
     /// Makes a veth pair in one request: our end up and plugged into its bridge, the other end
-    /// named, up and already in the other network namespace.
+    /// named and already in the other network namespace. (The kernel cannot set that one up
+    /// yet: at that moment it has no peer.)
     ///
     /// There is no undo: the pair ends with the namespace of its inner end.
     ///
     /// # Errors
     /// `EEXIST`, `EPERM`, `ESRCH` (the process is gone).
     pub fn add_veth(&mut self, veth: &Veth) -> Result<(), Failed> {
-        let mut peer = named(&veth.inner_end);
+        let mut peer = LinkMessage::default();
+        peer.attributes.push(LinkAttribute::IfName(veth.inner_end.clone()));
         peer.attributes.push(LinkAttribute::Address(veth.inner_mac.to_vec()));
         peer.attributes.push(LinkAttribute::NetNsPid(veth.inside.as_raw() as u32));
         let mut link = named(&veth.host_end);
@@ -86,6 +89,24 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
         self.create(link, || format!("netlink RTM_NEWLINK({}, veth)", veth.host_end))
+    }
+
+    /// Lets the bridge send a packet back through the port it came from: a container that uses
+    /// its own published port. (The bridge leads such packets back itself where `br_netfilter`
+    /// shows it the firewall; without that the host does.)
+    ///
+    /// # Errors
+    /// `ENODEV`, `EPERM`.
+    pub fn set_hairpin(&mut self, bridge_port: &str) -> Result<(), Failed> {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(bridge_port.into()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+        ]));
+        self.request(RouteNetlinkMessage::NewLink(link), 0, || {
+            format!("netlink RTM_NEWLINK({bridge_port}, hairpin)")
+        })
     }
 
     fn create(&mut self, link: LinkMessage, call: impl FnOnce() -> String) -> Result<(), Failed> {

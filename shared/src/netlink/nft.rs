@@ -8,6 +8,8 @@
 //! all in one datagram; either all of them happen or none. The kernel's own description is
 //! `Documentation/netlink/specs/nftables.yaml`.
 
+use std::time::{Duration, Instant};
+
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc;
@@ -15,6 +17,9 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 use crate::error::Failed;
+
+/// An element expires with the kernel's next tick: after 1 to 10 ms.
+const EXPIRY: Duration = Duration::from_millis(30);
 
 /// Our table, of the family `ip`.
 pub const TABLE: &str = "inside-docker";
@@ -28,6 +33,9 @@ pub struct Element {
     pub key: Vec<u8>,
     /// What the key is mapped to, likewise; empty in a set.
     pub data: Vec<u8>,
+    /// In a set of ranges: the first key that is *not* in the range any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ends_range: bool,
 }
 
 /// Adds elements, all or none.
@@ -36,21 +44,69 @@ pub struct Element {
 /// `ENOENT` (no such table or set), `EEXIST` (a key is there with other data), `EPERM`.
 pub fn add(elements: &[Element]) -> Result<(), Failed> {
     let flags = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-    transaction(libc::NFT_MSG_NEWSETELEM, flags, elements)
-        .map_err(|errno| Failed::new("nftables NEWSETELEM", errno))
+    let give_up = Instant::now() + EXPIRY;
+    loop {
+        match transaction(libc::NFT_MSG_NEWSETELEM, flags, elements, None) {
+            // One that was removed a moment ago: see `remove`.
+            Err(Errno::EEXIST) if Instant::now() < give_up => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            other => return other.map_err(|errno| Failed::new("nftables NEWSETELEM", errno)),
+        }
+    }
 }
 
-/// Removes an element. One that is not there, or has other data by now, is left alone.
+/// Removes elements. One that is not there, or has other data by now, is left alone.
+///
+/// A deletion makes whoever closes the socket wait for the kernel's readers (RCU), 10 ms and more,
+/// and the next one who changes the firewall, too. So elements of maps are not deleted but made
+/// to expire at once; since Linux 6.12 that can be said of an element that is there.
 ///
 /// # Errors
 /// `EPERM`.
-pub fn remove(element: &Element) -> Result<(), Failed> {
-    if !is_there(element)? {
-        return Ok(());
+pub fn remove(elements: &[Element]) -> Result<(), Failed> {
+    let can_expire = elements.iter().all(|element| !element.data.is_empty()) && is_since_6_12();
+    let removed = if can_expire { expire(elements) } else { delete(elements) };
+    match removed {
+        // Something is not there, or another's: each on its own.
+        Err(failed) if is_absence(failed.errno) && elements.len() > 1 => {
+            elements.iter().try_for_each(|element| remove(std::slice::from_ref(element)))
+        }
+        Err(failed) if is_absence(failed.errno) => Ok(()),
+        other => other,
     }
-    match transaction(libc::NFT_MSG_DELSETELEM, 0, std::slice::from_ref(element)) {
-        Err(Errno::ENOENT) => Ok(()),
-        other => other.map_err(|errno| Failed::new("nftables DELSETELEM", errno)),
+}
+
+/// What is said of an element, set or table that is not there, or of a key with other data; and
+/// by a kernel without nf_tables, which has none either.
+fn is_absence(errno: Errno) -> bool {
+    use Errno::{EAFNOSUPPORT, EEXIST, EINVAL, ENOENT, EOPNOTSUPP, EPROTONOSUPPORT};
+    matches!(errno, ENOENT | EEXIST | EINVAL | EOPNOTSUPP | EPROTONOSUPPORT | EAFNOSUPPORT)
+}
+
+/// Adding an element again changes its timeout; one with other data is refused (`EEXIST`).
+fn expire(elements: &[Element]) -> Result<(), Failed> {
+    transaction(libc::NFT_MSG_NEWSETELEM, libc::NLM_F_CREATE, elements, Some(1))
+        .map_err(|errno| Failed::new("nftables NEWSETELEM(timeout)", errno))
+}
+
+fn delete(elements: &[Element]) -> Result<(), Failed> {
+    for element in elements {
+        if !element.data.is_empty() && !is_there(element)? {
+            return Err(Failed::new("nftables GETSETELEM", Errno::ENOENT));
+        }
+    }
+    transaction(libc::NFT_MSG_DELSETELEM, 0, elements, None)
+        .map_err(|errno| Failed::new("nftables DELSETELEM", errno))
+}
+
+fn is_since_6_12() -> bool {
+    let Ok(name) = nix::sys::utsname::uname() else { return false };
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (6, 12),
+        _ => false,
     }
 }
 
@@ -63,7 +119,7 @@ pub fn is_there(element: &Element) -> Result<bool, Failed> {
     let mut channel = Channel::open(NETLINK_NETFILTER)?;
     let number = channel.next_number();
     let mut request = Message::default();
-    request.put(libc::NFT_MSG_GETSETELEM, libc::NLM_F_ACK, number, |m| m.element(element));
+    request.put(libc::NFT_MSG_GETSETELEM, libc::NLM_F_ACK, number, |m| m.element(element, None));
     let mut found = false;
     let answer = channel.send(&request.bytes).and_then(|()| {
         channel.answers(number, |bytes| {
@@ -73,8 +129,7 @@ pub fn is_there(element: &Element) -> Result<bool, Failed> {
     });
     match answer {
         Ok(()) => Ok(found || element.data.is_empty()),
-        // No such element, set or table; or a kernel without nf_tables, which has none either.
-        Err(Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EINVAL) => Ok(false),
+        Err(errno) if is_absence(errno) => Ok(false),
         Err(errno) => Err(failed(errno)),
     }
 }
@@ -90,8 +145,13 @@ pub fn has_table() -> bool {
     channel.send(&request.bytes).and_then(|()| channel.acknowledgement(number)).is_ok()
 }
 
-/// Makes a change to several elements, all or none.
-fn transaction(kind: i32, flags: i32, elements: &[Element]) -> Result<(), Errno> {
+/// Makes a change to several elements, all or none; `timeout` in milliseconds.
+fn transaction(
+    kind: i32,
+    flags: i32,
+    elements: &[Element],
+    timeout: Option<u64>,
+) -> Result<(), Errno> {
     let mut channel = Channel::open(NETLINK_NETFILTER).map_err(|failed| failed.errno)?;
     let mut batch = Message::default();
     let mut number = 0;
@@ -100,7 +160,7 @@ fn transaction(kind: i32, flags: i32, elements: &[Element]) -> Result<(), Errno>
         number = channel.next_number();
         // Acknowledged is the last one; before it, only errors are answered.
         let ack = if i + 1 == elements.len() { libc::NLM_F_ACK } else { 0 };
-        batch.put(kind, flags | ack, number, |m| m.element(element));
+        batch.put(kind, flags | ack, number, |m| m.element(element, timeout));
     }
     batch.put_edge(libc::NFNL_MSG_BATCH_END, channel.next_number());
     channel.send(&batch.bytes)?;
@@ -114,6 +174,9 @@ const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
+const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 const NFTA_DATA_VALUE: u16 = 1;
 
 /// Messages as bytes: `struct nlmsghdr`, `struct nfgenmsg`, attributes.
@@ -157,13 +220,20 @@ impl Message {
         self.bytes[start..start + 4].copy_from_slice(&length.to_ne_bytes());
     }
 
-    fn element(&mut self, element: &Element) {
+    fn element(&mut self, element: &Element, timeout: Option<u64>) {
         self.attribute(NFTA_SET_ELEM_LIST_TABLE, &c_string(TABLE));
         self.attribute(NFTA_SET_ELEM_LIST_SET, &c_string(&element.set));
         let mut fields = nested(NFTA_SET_ELEM_KEY, &attribute(NFTA_DATA_VALUE, &element.key));
         if !element.data.is_empty() {
             let data = attribute(NFTA_DATA_VALUE, &element.data);
             fields.extend(nested(NFTA_SET_ELEM_DATA, &data));
+        }
+        if element.ends_range {
+            fields.extend(attribute(NFTA_SET_ELEM_FLAGS, &1u32.to_be_bytes()));
+        }
+        if let Some(timeout) = timeout {
+            fields.extend(attribute(NFTA_SET_ELEM_TIMEOUT, &timeout.to_be_bytes()));
+            fields.extend(attribute(NFTA_SET_ELEM_EXPIRATION, &timeout.to_be_bytes()));
         }
         let list = nested(NFTA_SET_ELEM_LIST_ELEMENTS, &nested(NFTA_LIST_ELEM, &fields));
         self.bytes.extend(list);
