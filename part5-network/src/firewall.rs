@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use ipnet::Ipv4Net;
 use shared::journal::Undo;
-use shared::netlink::nft::{Element, TABLE};
+use shared::netlink::nft::{self, Element, TABLE};
 use shared::spec::{Port, Protocol};
 use shared::{Error, Result};
 
@@ -47,9 +47,9 @@ pub fn undo(nft: &Path) -> Undo {
 ///
 /// # Errors
 /// What `nft` said: a kernel without nf_tables, no privilege.
-pub fn load(nft: &Path, more_rules: &str) -> Result<()> {
+pub fn load(program: &Path, more_rules: &str) -> Result<()> {
     let failed = |why: String| Error::new("cannot load the firewall's table").because(why);
-    let mut child = Command::new(nft)
+    let mut child = Command::new(program)
         .args(["-f", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -57,7 +57,10 @@ pub fn load(nft: &Path, more_rules: &str) -> Result<()> {
         .spawn()
         .map_err(|e| failed(e.to_string()))?;
     if let Some(mut input) = child.stdin.take() {
-        let text = format!("add table ip {TABLE}\ndelete table ip {TABLE}\n{RULES}{more_rules}");
+        // Deleting makes nft wait for the kernel's readers, so only what is there is.
+        let before =
+            if nft::has_table() { format!("delete table ip {TABLE}\n") } else { String::new() };
+        let text = format!("{before}{RULES}{more_rules}");
         // When nft has ended early, its message says why.
         let _ = input.write_all(text.as_bytes());
     }
