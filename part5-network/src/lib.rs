@@ -1,1 +1,51 @@
-//! part5-network
+//! Part 5: the network. Addresses, published ports, names and volumes.
+//!
+//! The recipe of part 4 stays. On the host, before the process exists, the container takes its
+//! ports and its place on each network; once the pid is known, a cable (a veth pair) is laid into
+//! its network namespace and its ports are led there; inside, it gives its end an address.
+
+pub mod address;
+pub mod firewall;
+pub mod forwarder;
+pub mod host;
+pub mod names;
+pub mod network;
+mod places;
+mod ports;
+pub mod publish;
+pub mod volumes;
+
+use shared::part::Request;
+use shared::recipe::Recipe;
+use shared::{Error, Failed, Result};
+
+/// The part that these steps belong to.
+const PART: u8 = 5;
+
+/// The recipe of part 4 with addresses, published ports, names and volumes.
+///
+/// # Errors
+/// As part 4; or a volume's source that is missing, an address that cannot be had.
+pub fn recipe(request: &Request) -> Result<Recipe> {
+    extend(part2_namespaces::recipe(request)?, request)
+}
+
+/// Adds this part's steps to a recipe that has a `pivot_root`.
+///
+/// # Errors
+/// As [`recipe`].
+pub fn extend(mut recipe: Recipe, request: &Request) -> Result<Recipe> {
+    recipe.part = PART;
+    let places = places::add(&mut recipe, request)?;
+    ports::add(&mut recipe, request, &places);
+    volumes::add(&mut recipe, request)?;
+    names::add(&mut recipe, request);
+    Ok(recipe)
+}
+
+/// What a step answers instead of an error for a person: its first line.
+fn blame(error: Error) -> Failed {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default().to_owned();
+    Failed::new(line, nix::errno::Errno::ECANCELED)
+}

@@ -36,6 +36,11 @@ impl Home {
         Self { run, data }
     }
 
+    /// Both directories below `dir`.
+    pub fn below(dir: &Path) -> Self {
+        Self { run: dir.join("run"), data: dir.join("data") }
+    }
+
     /// A directory for each container: its state, journal, lock and log.
     pub fn containers(&self) -> PathBuf {
         self.run.join("containers")

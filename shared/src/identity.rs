@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, User};
+use nix::unistd::Pid;
 
 use crate::container::Link;
 use crate::error::{Call, Failed};
@@ -169,8 +169,19 @@ pub fn as_root_inside(caller: Caller, act: impl FnOnce() -> std::io::Result<()>)
 
 /// The first range of a user in `/etc/subuid` or `/etc/subgid`; ids inside start at 1.
 fn subordinate(file: &str, uid: u32) -> Option<Range> {
-    let name = User::from_uid(uid.into()).ok().flatten().map(|user| user.name);
+    let name = name_of(uid);
     parse_subordinate(&fs::read_to_string(file).ok()?, uid, name.as_deref())
+}
+
+/// Read from `/etc/passwd` itself: `getpwuid(3)` may load a library, and a static program that
+/// does so can crash.
+fn name_of(uid: u32) -> Option<String> {
+    let text = fs::read_to_string("/etc/passwd").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_owned())
+    })
 }
 
 fn parse_subordinate(text: &str, uid: u32, name: Option<&str>) -> Option<Range> {

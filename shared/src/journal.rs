@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::netlink::nft::Element;
 use crate::undo;
 
 /// How one change to the host is taken back.
@@ -61,6 +62,8 @@ pub enum Undo {
         /// Its name.
         name: String,
     },
+    /// Removes elements of sets and maps of our firewall table (published ports).
+    RemoveElements(Vec<Element>),
     /// Runs a command that takes the change back; it may fail.
     Run {
         /// Program and arguments.

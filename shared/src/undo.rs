@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
 use crate::journal::Undo;
+use crate::netlink::nft::{self, Element};
 use crate::part::User;
 use crate::{identity, process, shared_resource};
 
@@ -31,6 +32,7 @@ pub fn apply(undo: &Undo) -> Result<()> {
         Undo::RemoveCgroup { path } => remove_cgroup(path),
         Undo::WriteFile { path, content } => gone(path, fs::write(path, content)),
         Undo::DeleteLink { name } => delete_link(name),
+        Undo::RemoveElements(elements) => remove_elements(elements),
         Undo::Run { argv, stdin } => run(argv, stdin),
         Undo::Leave { resource, user } => shared_resource::leave(resource, user),
     }
@@ -109,6 +111,11 @@ fn delete_link(name: &str) -> Result<()> {
     crate::netlink::Netlink::open()
         .and_then(|mut netlink| netlink.delete_link(name))
         .map_err(|e| Error::new(format!("cannot delete the interface {name}")).because(e))
+}
+
+fn remove_elements(elements: &[Element]) -> Result<()> {
+    nft::remove(elements)
+        .map_err(|e| Error::new("cannot remove what the firewall knows of a container").because(e))
 }
 
 /// The command may fail: the change may not be there.

@@ -133,13 +133,19 @@ impl Link {
         let mut bytes = [0; MESSAGE_MAX];
         let mut room = nix::cmsg_space!([RawFd; 1]);
         let mut parts = [IoSliceMut::new(&mut bytes)];
-        let received = recvmsg::<()>(
-            self.socket.as_raw_fd(),
-            &mut parts,
-            Some(&mut room),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        )
-        .call("recvmsg(link)")?;
+        let received = loop {
+            match recvmsg::<()>(
+                self.socket.as_raw_fd(),
+                &mut parts,
+                Some(&mut room),
+                MsgFlags::MSG_CMSG_CLOEXEC,
+            ) {
+                // Its end was closed before it had read all that we announced: said once, and
+                // then come the messages it has sent.
+                Err(Errno::ECONNRESET) => {}
+                other => break other.call("recvmsg(link)")?,
+            }
+        };
         let length = received.bytes;
         let mut file = None;
         for message in received.cmsgs().call("recvmsg(link)")? {

@@ -221,3 +221,22 @@ pub fn forget_arguments() -> Result<(), Errno> {
     }
     Ok(())
 }
+
+/// Closes every descriptor above 2 but those of `keep`: `close_range(2)`.
+///
+/// Only for a process that will touch no other owned descriptor again (a forwarder).
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+pub fn close_all_but(keep: &mut [RawFd]) -> Result<(), Errno> {
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.iter().map(|fd| *fd as u32).filter(|fd| *fd > 2) {
+        if fd > first {
+            // SAFETY: the caller keeps no owned descriptor in this gap that it will use.
+            check(unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0u32) })?;
+        }
+        first = fd + 1;
+    }
+    close_from(first)
+}

@@ -1,0 +1,140 @@
+//! The steps that publish a container's ports.
+
+use std::cell::{Cell, RefCell};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+use nix::sched::CloneFlags;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use shared::Failed;
+use shared::journal::{Due, Journal, Undo};
+use shared::netlink::nft;
+use shared::part::Request;
+use shared::recipe::{Context, Outcome, Place, Recipe, Step};
+use shared::spec::NetworkMode;
+
+use crate::forwarder::{self, Inside};
+use crate::places::{PlaceOn, Places};
+use crate::publish::{self, Held};
+use crate::{PART, blame, firewall};
+
+/// What the steps hand to each other.
+#[derive(Default)]
+struct Publishing {
+    held: RefCell<Vec<Held>>,
+    forwarder: Cell<Option<Pid>>,
+}
+
+pub(crate) fn add(recipe: &mut Recipe, request: &Request, places: &Places) {
+    if request.service.ports.is_empty() {
+        return;
+    }
+    match request.service.network_mode {
+        NetworkMode::Bridge => {}
+        NetworkMode::None => {
+            recipe.notes.push("ports: not published, as network_mode is none".into());
+            return;
+        }
+        NetworkMode::Host => {
+            recipe.notes.push("ports: network_mode host: they are the host's as they are".into());
+            return;
+        }
+    }
+    if !request.user.is_root() || firewall::nft().is_none() {
+        let why = if request.user.is_root() { "nft is not installed" } else { "no root" };
+        let note = format!("ports are published by a small forwarder ({why}): slower than NAT");
+        recipe.notes.push(note);
+    }
+    let publishing = Rc::new(Publishing::default());
+    recipe.steps.insert(0, hold(request, &publishing));
+    let after = if recipe.has("veth") { "veth" } else { "clone" };
+    recipe.insert_after(after, lead(recipe, request, places, &publishing));
+    recipe.push(release(&publishing));
+}
+
+fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
+    let ports = request.service.ports.clone();
+    let shown: Vec<_> =
+        ports.iter().map(|port| publish::describe(port, port.published.unwrap_or(0))).collect();
+    let (home, dir) = (request.home.clone(), request.dir());
+    let publishing = publishing.clone();
+    Step::new(PART, Place::Prepare, "ports")
+        .what(format!("take the host's ports: {}", shown.join(", ")))
+        .why("a port that is taken must be seen before anything starts")
+        .section("5.4")
+        .hint(publish::HINT)
+        .does(move || {
+            let held = publish::hold(&ports, &home)?;
+            publish::remember(&dir, &held)?;
+            *publishing.held.borrow_mut() = held;
+            Ok(())
+        })
+}
+
+fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Publishing>) -> Step {
+    let ports = &request.service.ports;
+    let shell: Vec<_> = ports.iter().map(|port| firewall::shell_of_port(port, "ADDRESS")).collect();
+    let step = Step::new(PART, Place::Attach, "publish")
+        .what("lead what comes to the host's ports to the container")
+        .why("others know the host's address, not the container's")
+        .section("5.4")
+        .shell(shell.join("; "));
+    let user_namespace = recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER);
+    let (places, publishing, dir) = (places.clone(), publishing.clone(), request.dir());
+    step.does_with(move |context| {
+        // The network with a way out is the one that the world's packets can be answered on.
+        let leads_out = |place: &&PlaceOn| place.joined().is_ok_and(|(n, _)| !n.internal);
+        let place = places.iter().find(leads_out).or(places.first());
+        let Some(place) = place else {
+            return by_forwarder(&publishing, context, user_namespace, Ipv4Addr::LOCALHOST);
+        };
+        let (network, address) = place.joined()?;
+        if network.no_firewall.is_some() {
+            return by_forwarder(&publishing, context, user_namespace, address);
+        }
+        place.allow_hairpin(context)?;
+        by_firewall(&publishing, &dir, address)
+    })
+}
+
+/// The undo is known only now, so it is written here, and as ever before the act.
+fn by_firewall(publishing: &Publishing, dir: &PathBuf, address: Ipv4Addr) -> Outcome {
+    let elements = publish::elements(&publishing.held.borrow(), address);
+    let mut journal = Journal::open(dir).map_err(blame)?;
+    journal.record(Due::Stop, &Undo::RemoveElements(elements.clone())).map_err(blame)?;
+    nft::add(&elements)
+}
+
+fn by_forwarder(
+    publishing: &Publishing,
+    context: &Context,
+    user_namespace: bool,
+    address: Ipv4Addr,
+) -> Outcome {
+    let pidfd = context.pidfd.ok_or_else(|| Failed::new("forwarder", Errno::ESRCH))?;
+    let inside = Inside { pidfd, user_namespace, address };
+    publishing.forwarder.set(Some(forwarder::start(&publishing.held.borrow(), inside)?));
+    Ok(())
+}
+
+/// A container that is restarted takes its ports again.
+fn release(publishing: &Rc<Publishing>) -> Step {
+    let publishing = publishing.clone();
+    Step::new(PART, Place::After, "release ports")
+        .what("give the host's ports back")
+        .why("the next start, or another program, may want them")
+        .section("5.4")
+        .does(move || {
+            publishing.held.borrow_mut().clear();
+            if let Some(pid) = publishing.forwarder.take() {
+                // It is our child and not reaped, so the pid is still its own.
+                let _ = kill(pid, Signal::SIGKILL);
+                let _ = waitpid(pid, None);
+            }
+            Ok(())
+        })
+}
