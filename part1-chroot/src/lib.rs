@@ -113,7 +113,7 @@ pub fn close_fds() -> Step {
         .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
 
-/// What the file asks for and a later part raises. Each part takes its own off the list.
+/// What the file asks for and a later part raises: see [`Recipe::continue_in`].
 fn not_yet(request: &Request) -> Vec<String> {
     let service = request.service;
     let asked = [
@@ -141,12 +141,6 @@ fn not_yet(request: &Request) -> Vec<String> {
     asked
         .into_iter()
         .filter(|(_, asked, _)| *asked)
-        .map(|(key, _, part)| format!("{key}: raised in part {part}"))
+        .map(|(key, _, part)| shared::recipe::raised_in(key, part))
         .collect()
-}
-
-/// Takes the notes off that `part` makes untrue: it raises these walls.
-pub fn raised(recipe: &mut Recipe, part: u8) {
-    let ending = format!(": raised in part {part}");
-    recipe.notes.retain(|note| !note.ends_with(&ending));
 }

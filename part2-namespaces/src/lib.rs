@@ -47,8 +47,7 @@ pub fn part() -> Part {
 /// As part 1; or a user, capability or identity that is not there.
 pub fn recipe(request: &Request) -> Result<Recipe> {
     let mut recipe = part1_chroot::recipe(request)?;
-    part1_chroot::raised(&mut recipe, PART);
-    recipe.part = PART;
+    recipe.continue_in(PART);
 
     // Who we are inside, and what we see.
     namespaces::add(&mut recipe, request);

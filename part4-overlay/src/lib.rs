@@ -34,7 +34,7 @@ pub fn part() -> Part {
 /// As part 3.
 pub fn recipe(request: &Request) -> Result<Recipe> {
     let mut recipe = part3_cgroups::recipe(request)?;
-    recipe.part = PART;
+    recipe.continue_in(PART);
     layers::add(&mut recipe, request);
     Ok(recipe)
 }

@@ -15,19 +15,29 @@ mod ports;
 pub mod publish;
 pub mod volumes;
 
-use shared::part::Request;
+use shared::part::{Part, Request};
 use shared::recipe::Recipe;
 use shared::{Error, Failed, Result};
 
 /// The part that these steps belong to.
 const PART: u8 = 5;
 
+/// Part 5 as the command line sees it.
+pub fn part() -> Part {
+    let mut part = part4_overlay::part();
+    part.number = PART;
+    part.binary = "part5-network";
+    part.about = "Run services with addresses, published ports and volumes";
+    part.recipe = recipe;
+    part
+}
+
 /// The recipe of part 4 with addresses, published ports, names and volumes.
 ///
 /// # Errors
 /// As part 4; or a volume's source that is missing, an address that cannot be had.
 pub fn recipe(request: &Request) -> Result<Recipe> {
-    extend(part2_namespaces::recipe(request)?, request)
+    extend(part4_overlay::recipe(request)?, request)
 }
 
 /// Adds this part's steps to a recipe that has a `pivot_root`.
@@ -35,7 +45,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
 /// # Errors
 /// As [`recipe`].
 pub fn extend(mut recipe: Recipe, request: &Request) -> Result<Recipe> {
-    recipe.part = PART;
+    recipe.continue_in(PART);
     let places = places::add(&mut recipe, request)?;
     ports::add(&mut recipe, request, &places);
     volumes::add(&mut recipe, request)?;

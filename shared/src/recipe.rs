@@ -192,6 +192,11 @@ impl Step {
     }
 }
 
+/// The note for a key of the file whose wall a later part raises.
+pub fn raised_in(key: &str, part: u8) -> String {
+    format!("{key}: raised in part {part}")
+}
+
 /// How the first process is made: the arguments of `clone3(2)`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Clone {
@@ -239,6 +244,14 @@ impl Recipe {
             terminal: false,
             addresses: Rc::default(),
         }
+    }
+
+    /// Makes it a recipe of a later part, which raises walls that the parts before only noted:
+    /// see [`raised_in`].
+    pub fn continue_in(&mut self, part: u8) {
+        self.part = part;
+        let ending = raised_in("", part);
+        self.notes.retain(|note| !note.ends_with(&ending));
     }
 
     /// Adds a step at the end.
