@@ -284,6 +284,24 @@ fn is_due(dir: &Path) -> Result<bool> {
     Ok(Journal::open(dir)?.is_due(Due::Stop))
 }
 
+/// Changes the record of a container whose supervisor lives (new limits). The supervisor takes
+/// the change over the next time it writes the record.
+///
+/// # Errors
+/// There is no such container, or its record cannot be written.
+pub fn amend(home: &Home, name: &str, change: impl FnOnce(&mut Record)) -> Result<()> {
+    let mut record = find(home, name)?;
+    change(&mut record);
+    let dir = home.containers().join(name);
+    // A name of our own: the supervisor may be writing, too.
+    let new = dir.join(format!("state.new.{}", std::process::id()));
+    let path = dir.join("state.json");
+    let text = serde_json::to_vec(&record).unwrap_or_default();
+    fs::write(&new, text)
+        .and_then(|()| fs::rename(&new, &path))
+        .map_err(|e| Error::new(format!("cannot write {}", path.display())).because(e))
+}
+
 /// Removes a stopped container and what it keeps.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 //! Each function is a few lines around one call and names its man page.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod seccomp;
 
 use std::ffi::{CStr, CString};
