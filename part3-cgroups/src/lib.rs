@@ -64,8 +64,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
         forbid_device_files(&mut service);
     }
     let mut recipe = part2_namespaces::recipe(&Request { service: &service, ..request.clone() })?;
-    part1_chroot::raised(&mut recipe, PART);
-    recipe.part = PART;
+    recipe.continue_in(PART);
     recipe.notes.extend(notes(&limits, &placement));
     if is_root && restricting.is_none() {
         recipe.notes.push(NO_DEVICE_WALL.to_owned());

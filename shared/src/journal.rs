@@ -45,7 +45,7 @@ pub enum Undo {
         /// Which.
         path: PathBuf,
     },
-    /// Kills what is left in a cgroup and removes it, and its parent if that is then empty.
+    /// Kills what is left in a cgroup and removes it.
     RemoveCgroup {
         /// Its directory in a cgroup file system.
         path: PathBuf,

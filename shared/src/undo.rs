@@ -83,17 +83,9 @@ fn remove_cgroup(path: &Path) -> Result<()> {
                 kill_members(path);
                 std::thread::sleep(Duration::from_millis(2));
             }
-            result => {
-                gone(path, result)?;
-                break;
-            }
+            result => return gone(path, result),
         }
     }
-    // Ours are all below one directory of ours; the last one out turns off the light.
-    if let Some(parent) = path.parent().filter(|p| p.ends_with("inside-docker")) {
-        let _ = fs::remove_dir(parent);
-    }
-    Ok(())
 }
 
 fn kill_members(cgroup: &Path) {

@@ -20,7 +20,7 @@ use crate::part::{Part, Request, User};
 use crate::recipe::{Recipe, Step};
 use crate::rootfs;
 use crate::spec::{Restart, Service, Spec};
-use crate::state::{Owned, Record, Status};
+use crate::state::{self, Owned, Record, Status};
 use crate::sys;
 
 /// The longest pause between two restarts.
@@ -221,7 +221,10 @@ impl Launch<'_> {
             }
             restarts += 1;
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
-            let recipe = (self.part.recipe)(&self.request(record.rootfs.clone(), Mode::Detached))?;
+            // With the limits that `update` may have changed meanwhile.
+            let service = record.service.clone();
+            let again = Launch { service: &service, name: self.name.clone(), ..*self };
+            let recipe = (self.part.recipe)(&again.request(record.rootfs.clone(), Mode::Detached))?;
             exit = run_once(owned, &recipe, record, streams, signals, None, || {})?;
         }
         Ok(())
@@ -280,6 +283,10 @@ fn run_once(
         // Its removal, which follows, undoes everything.
         return Ok(exit);
     }
+    if let Some(now) = state::read(owned.dir()) {
+        // `update` may have changed these.
+        (record.service, record.cgroups) = (now.service, now.cgroups);
+    }
     record.status = Status::Stopped;
     record.exit = Some(exit.clone());
     record.finished = Some(SystemTime::now());
@@ -320,8 +327,8 @@ fn tell(number: usize, step: &Step) {
     let title = format!("{number:>3}. {}", step.name);
     eprintln!("{}  {} (part {}, section {})", title.bold(), step.what, step.part, step.section);
     eprintln!("     {} {}", "because".dimmed(), step.why);
-    if !step.shell.is_empty() {
-        eprintln!("     {} {}", "$".dimmed(), step.shell.cyan());
+    for line in step.shell.lines() {
+        eprintln!("     {} {}", "$".dimmed(), line.cyan());
     }
 }
 

@@ -78,8 +78,8 @@ fn show(recipe: &Recipe) {
         for (number, step) in recipe.at(place) {
             println!("{number:>3}. {}  {}", step.name.bold(), step.what);
             println!("     {} {}", format!("{:>4}", step.section).dimmed(), step.why);
-            if !step.shell.is_empty() {
-                println!("        {} {}", "$".dimmed(), step.shell.cyan());
+            for line in step.shell.lines() {
+                println!("        {} {}", "$".dimmed(), line.cyan());
             }
         }
         println!();
