@@ -24,7 +24,9 @@ use shared::recipe::Recipe;
 
 pub use capabilities::CapabilitySet;
 pub use exec::recipe as exec_recipe;
-pub use mounts::{at_root, attach, detached_bind, open_beneath};
+pub use mounts::{
+    DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, open_beneath,
+};
 
 /// The part that these steps belong to.
 const PART: u8 = 2;

@@ -16,9 +16,10 @@ use rustix::mount::{
 };
 use shared::error::{Call, Failed};
 use shared::recipe::Outcome;
+use shared::sys::{MountAttr, mount_setattr};
 
 /// No set-user-id, no devices, no programs: what nothing but data needs.
-pub(crate) const DATA_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+pub const DATA_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
@@ -71,8 +72,11 @@ pub(crate) fn mount_point(name: &str) -> Result<OwnedFd, Failed> {
     }
 }
 
-/// Makes a file system of the kernel, detached.
-pub(crate) fn detached(
+/// Makes a file system of the kernel, detached. An option without a value is a flag.
+///
+/// # Errors
+/// The call that failed.
+pub fn detached(
     kind: &'static str,
     options: &[(&str, &str)],
     attributes: MountAttrFlags,
@@ -129,4 +133,13 @@ pub(crate) fn mount_at(
     let target = mount_point(name)?;
     let mount = detached(kind, options, attributes)?;
     attach(mount.as_fd(), target.as_fd()).call(format!("move_mount({kind}, \"/{name}\")"))
+}
+
+/// Makes a mount read-only, with all below when `recursive`: `mount_setattr(2)`.
+///
+/// # Errors
+/// What it answered.
+pub fn make_read_only(mount: BorrowedFd, recursive: bool) -> Outcome {
+    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount_setattr(mount, recursive, attr).call("mount_setattr(RDONLY)")
 }

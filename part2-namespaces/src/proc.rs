@@ -10,10 +10,11 @@ use shared::error::{Call, Failed};
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
 use shared::spec::NetworkMode;
-use shared::sys::{MountAttr, mount_setattr};
 
 use crate::PART;
-use crate::mounts::{DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, open_beneath};
+use crate::mounts::{
+    DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, mount_at, open_beneath,
+};
 
 /// Readable, not writable: they change the kernel or its hardware for everybody.
 const READ_ONLY: [&str; 5] =
@@ -80,11 +81,6 @@ fn bind_sys() -> Outcome {
     let tree = detached_bind(host.as_fd(), true).call("open_tree(\"/sys\")")?;
     make_read_only(tree.as_fd(), true)?;
     attach(tree.as_fd(), target.as_fd()).call("move_mount(\"/sys\")")
-}
-
-fn make_read_only(mount: BorrowedFd, recursive: bool) -> Outcome {
-    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    mount_setattr(mount, recursive, attr).call("mount_setattr(RDONLY)")
 }
 
 fn sysctls(request: &Request) -> Step {

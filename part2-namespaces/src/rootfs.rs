@@ -8,10 +8,9 @@ use rustix::fs::{Mode, OFlags};
 use shared::error::Call;
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
-use shared::sys::{MountAttr, mount_setattr};
 
 use crate::PART;
-use crate::mounts::{attach, detached_bind};
+use crate::mounts::{attach, detached_bind, make_read_only};
 
 pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.insert_before("chroot", propagation());
@@ -67,8 +66,7 @@ fn read_only() -> Step {
         .shell("mount -o remount,bind,ro .")
         .does(|| {
             let root = crate::at_root()?;
-            let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-            mount_setattr(root.as_fd(), false, attr).call("mount_setattr(\".\", RDONLY)")
+            make_read_only(root.as_fd(), false)
         })
 }
 

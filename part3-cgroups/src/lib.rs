@@ -8,6 +8,7 @@
 pub mod cpuset;
 pub mod device_program;
 pub mod devices;
+mod files;
 pub mod hierarchy;
 pub mod limits;
 pub mod oom;
@@ -84,6 +85,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     }
     recipe.clone.cgroup = born_in(&placement.groups);
     join_first(&mut recipe, &placement.groups);
+    recipe.insert_after("sys", files::show(&placement.groups));
     if let Some(step) = steps::look_for_oom(&placement) {
         recipe.push(step);
     }
