@@ -12,7 +12,8 @@ use shared::part::Joining;
 use shared::process::Process;
 use shared::recipe::{Place, Recipe, Step};
 
-use crate::user::{Account, steps};
+use crate::account::Account;
+use crate::privileges::steps;
 use crate::{PART, namespaces, terminal};
 use shared::identity::Identity;
 

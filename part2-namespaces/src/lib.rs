@@ -4,18 +4,19 @@
 //! makes new namespaces, `pivot_root` takes the place of `chroot`, and between them stand the
 //! file systems of the kernel and, last, the privileges.
 
+mod account;
 pub mod capabilities;
 mod dev;
 mod exec;
 mod init;
 mod mounts;
 mod namespaces;
+mod privileges;
 mod proc;
 mod rootfs;
 pub mod seccomp;
 pub mod syscalls;
 mod terminal;
-mod user;
 mod uts;
 
 use shared::error::Result;
@@ -62,7 +63,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     rootfs::add_pivot(&mut recipe, request);
     terminal::add(&mut recipe, request);
     // Last, the privileges: what has been given up cannot be used by mistake.
-    user::add(&mut recipe, request)?;
+    privileges::add(&mut recipe, request)?;
     init::add(&mut recipe, request);
     Ok(recipe)
 }
