@@ -5,9 +5,11 @@
 //! its network namespace and its ports are led there; inside, it gives its end an address.
 
 pub mod address;
+mod compose;
 pub mod firewall;
 pub mod forwarder;
 pub mod host;
+mod logs;
 pub mod names;
 pub mod network;
 mod places;
@@ -29,6 +31,9 @@ pub fn part() -> Part {
     part.binary = "part5-network";
     part.about = "Run services with addresses, published ports and volumes";
     part.recipe = recipe;
+    part.commands.extend(compose::commands());
+    part.commands.retain(|command| command.name != "logs");
+    part.commands.push(logs::command());
     part
 }
 

@@ -236,6 +236,7 @@ impl Lab {
             home: &self.home,
             user: User::current(),
             terminal: false,
+            throw_away: true,
         }
     }
 
@@ -248,8 +249,7 @@ impl Lab {
     }
 
     pub fn try_start(&self, spec: &Spec, service: &Service) -> shared::Result<Container> {
-        let rootfs = self.make_rootfs(&format!("rootfs-{}", service.name));
-        let _ = fs::remove_file(rootfs.join("ready"));
+        self.make_rootfs(&format!("rootfs-{}", service.name));
         let request = self.request(spec, service, &format!("rootfs-{}", service.name));
         let recipe = part5_network::recipe(&request)?;
         let owned = Owned::create(&self.home, &request.name)?;
@@ -257,8 +257,9 @@ impl Lab {
         let signals = container::catch_signals()?;
         match container::start(&recipe, &mut journal, &Streams::default(), None) {
             Ok(running) => {
-                wait_for(&rootfs.join("ready"));
-                Ok(Container { recipe, journal, owned: Some(owned), running, signals })
+                let container = Container { recipe, journal, owned: Some(owned), running, signals };
+                wait_for(Path::new(&format!("/proc/{}/root/ready", container.pid())));
+                Ok(container)
             }
             Err(error) => {
                 drop(recipe);

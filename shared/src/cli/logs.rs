@@ -71,7 +71,11 @@ pub fn follow(dir: &Path, follow: bool, tail: Option<usize>, to: &mut dyn Write)
     }
 }
 
-fn skip_to_last(log: &mut File, lines: usize) -> std::io::Result<()> {
+/// Moves to the last `lines` lines of a log.
+///
+/// # Errors
+/// It cannot be read.
+pub fn skip_to_last(log: &mut File, lines: usize) -> std::io::Result<()> {
     let mut bytes = Vec::new();
     log.read_to_end(&mut bytes)?;
     let end = bytes.strip_suffix(b"\n").unwrap_or(&bytes).len();

@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
-pub use launch::{Launch, Mode, resolve_rootfs};
+pub use launch::{Launch, Make, Mode, resolve_rootfs};
 pub use lifecycle::{remove, stop};
-pub use logs::follow;
+pub use logs::{follow, skip_to_last};
 
 use crate::error::Error;
 use crate::home::Home;

@@ -1,11 +1,14 @@
 //! `ps`: the containers of this user.
 
+use std::path::PathBuf;
+
 use clap::{Args, FromArgMatches};
 
 use super::output;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::part::Command;
+use crate::spec::Spec;
 use crate::state::{self, Record, Status};
 
 #[derive(Debug, Args)]
@@ -21,6 +24,9 @@ struct Ps {
     /// As JSON, one array
     #[arg(long)]
     json: bool,
+
+    /// Only those of this service file
+    spec: Option<PathBuf>,
 }
 
 pub(super) fn command() -> Command {
@@ -36,6 +42,10 @@ pub(super) fn command() -> Command {
 
 fn list(ps: &Ps) -> Result<u8> {
     let mut records = state::list(&Home::of_this_user());
+    if let Some(file) = &ps.spec {
+        let project = Spec::load(file)?.project;
+        records.retain(|record| record.project.as_ref() == Some(&project));
+    }
     records.retain(|record| ps.all || record.status != Status::Stopped);
     if ps.json {
         let text = serde_json::to_string_pretty(&records)
