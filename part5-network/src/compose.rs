@@ -168,7 +168,9 @@ impl<'a> Project<'a> {
 
     fn say_what_next(&self, file: &std::path::Path) {
         let (binary, file) = (self.part.binary, file.display());
-        println!("look: `{binary} ps`, `{binary} logs -f`; end: `{binary} down {file}`");
+        println!(
+            "look: {binary} ps {file}; {binary} logs -f -s {file}\nend:  {binary} down {file}"
+        );
     }
 
     /// Shows what they write until all have ended, or Ctrl-C, which stops them.

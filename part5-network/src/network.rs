@@ -13,7 +13,8 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use shared::error::Failed;
 use shared::journal::{Due, Journal, Undo};
-use shared::netlink::{Netlink, Veth, index_of, nft};
+use shared::netlink::nft::{self, Element};
+use shared::netlink::{Netlink, Veth, index_of};
 use shared::shared_resource::Resource;
 use shared::spec;
 use shared::{Error, Result};
@@ -215,11 +216,14 @@ fn create(resource: &Resource, wish: &Wish) -> Result<Network> {
         no_firewall: None,
     };
 
+    // Undone last, when the table may be gone with its last user: then there is nothing to do.
+    let elements = firewall::elements_of_bridge(&bridge, subnet, network.internal);
+    journal.record(Due::Stop, &Undo::RemoveElements(elements.clone()))?;
     journal.record(Due::Stop, &host.undo(&bridge))?;
     network.no_firewall = host.join(&bridge)?.err();
     make_bridge(&mut journal, &mut netlink, &network)?;
     if network.no_firewall.is_none() {
-        guard(&mut journal, &network)?;
+        guard(&network, &elements)?;
     }
     let text = serde_json::to_vec(&network).unwrap_or_default();
     fs::write(resource.dir().join("network.json"), text)
@@ -240,10 +244,8 @@ fn make_bridge(journal: &mut Journal, netlink: &mut Netlink, network: &Network) 
 }
 
 /// Tells the firewall of the bridge, and lets 127.0.0.1 be routed to it: see `table.nft`.
-fn guard(journal: &mut Journal, network: &Network) -> Result<()> {
-    let elements = firewall::elements_of_bridge(&network.bridge, network.subnet, network.internal);
-    journal.record(Due::Stop, &Undo::RemoveElements(elements.clone()))?;
-    nft::add(&elements)?;
+fn guard(network: &Network, elements: &[Element]) -> Result<()> {
+    nft::add(elements)?;
     let setting = format!("/proc/sys/net/ipv4/conf/{}/route_localnet", network.bridge);
     fs::write(&setting, "1").map_err(|e| Error::new(format!("cannot write {setting}")).because(e))
 }

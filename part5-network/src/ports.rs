@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -102,7 +102,7 @@ fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Pub
 }
 
 /// The undo is known only now, so it is written here, and as ever before the act.
-fn by_firewall(publishing: &Publishing, dir: &PathBuf, address: Ipv4Addr) -> Outcome {
+fn by_firewall(publishing: &Publishing, dir: &Path, address: Ipv4Addr) -> Outcome {
     let elements = publish::elements(&publishing.held.borrow(), address);
     let mut journal = Journal::open(dir).map_err(blame)?;
     journal.record(Due::Stop, &Undo::RemoveElements(elements.clone())).map_err(blame)?;
