@@ -134,7 +134,10 @@ fn undo_of_others() {
     let (mine, others) = (of(web.address()), of(Ipv4Addr::new(10, 0, 0, 1)));
     assert!(nft::is_there(&mine).unwrap());
     assert!(!nft::is_there(&others).unwrap());
-    assert_eq!(nft::add(&[others.clone()]).unwrap_err().errno, nix::errno::Errno::EEXIST);
+    assert_eq!(
+        nft::add(std::slice::from_ref(&others)).unwrap_err().errno,
+        nix::errno::Errno::EEXIST
+    );
     nft::remove(std::slice::from_ref(&others)).unwrap();
     assert!(nft::is_there(&mine).unwrap(), "the wrong element was removed");
     nft::remove(std::slice::from_ref(&mine)).unwrap();

@@ -68,8 +68,8 @@ pub fn remove(elements: &[Element]) -> Result<(), Failed> {
     let can_expire = elements.iter().all(|element| !element.data.is_empty()) && is_since_6_12();
     let removed = if can_expire { expire(elements) } else { delete(elements) };
     match removed {
-        // Something is not there, or another's: each on its own.
-        Err(failed) if is_absence(failed.errno) && elements.len() > 1 => {
+        // Something is not there, or another's: each on its own, if there is anything at all.
+        Err(failed) if is_absence(failed.errno) && elements.len() > 1 && has_table() => {
             elements.iter().try_for_each(|element| remove(std::slice::from_ref(element)))
         }
         Err(failed) if is_absence(failed.errno) => Ok(()),
