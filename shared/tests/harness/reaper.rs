@@ -29,6 +29,8 @@ pub fn pid() -> Pid {
 /// Runs this program again below us, reaps until it has ended, and answers as it did.
 pub fn run_below_a_reaper() -> ExitCode {
     prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER is always allowed");
+    // The loop below waits for it, and for all others.
+    #[allow(clippy::zombie_processes)]
     let tests = Command::new("/proc/self/exe")
         .args(env::args_os().skip(1))
         .env(REAPER, std::process::id().to_string())
