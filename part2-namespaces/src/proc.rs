@@ -1,11 +1,10 @@
 //! `/proc` and `/sys`: the kernel's files, and what of them is hidden.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::FileType;
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use shared::error::{Call, Failed};
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
@@ -16,25 +15,19 @@ use crate::mounts::{
     DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, mount_at, open_beneath,
 };
 
-/// Readable, not writable: they change the kernel or its hardware for everybody.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// What `fstatfs(2)` calls the two file systems.
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const SYSFS_MAGIC: u64 = 0x6265_6572;
 
-/// Not even readable: they tell of the host or of other containers.
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
+/// Readable, not writable: they change the kernel or its hardware for everybody.
+const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+
+/// Not even readable: they tell of the host or of other containers. Files, then directories.
+const MASKED_FILES: [&str; 7] =
+    ["interrupts", "kcore", "keys", "latency_stats", "sched_debug", "timer_list", "timer_stats"];
+const MASKED_DIRS: [&str; 3] = ["acpi", "asound", "scsi"];
+/// The same, of /sys.
+const MASKED_SYS: [&str; 2] = ["devices/virtual/powercap", "firmware"];
 
 pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.insert_before("chroot", proc());
@@ -124,75 +117,109 @@ fn read_only_paths() -> Step {
         .what("make parts of /proc read-only")
         .why("a write to /proc/sys or /proc/sysrq-trigger reaches the whole machine")
         .section("2.11")
-        .shell(format!("for p in {}; do mount --bind -o ro .$p .$p; done", READ_ONLY.join(" ")))
+        .shell(format!(
+            "for p in {}; do mount --bind -o ro proc/$p proc/$p; done",
+            READ_ONLY.join(" ")
+        ))
         .does(|| {
-            let root = at_root()?;
-            READ_ONLY.iter().try_for_each(|path| read_only_path(root.as_fd(), path))
+            let proc = kernel_fs("proc", PROC_SUPER_MAGIC)?;
+            READ_ONLY.iter().try_for_each(|path| read_only_path(proc.as_fd(), path))
         })
 }
 
-fn read_only_path(root: BorrowedFd, path: &str) -> Outcome {
-    let Some(target) = present(root, path)? else { return Ok(()) };
-    let copy = detached_bind(target.as_fd(), true).call(format!("open_tree({path:?})"))?;
+fn read_only_path(proc: BorrowedFd, path: &str) -> Outcome {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_RECURSIVE;
+    let copy = match open_tree(proc, path, flags) {
+        // This kernel does not have it.
+        Err(Errno::NOENT) => return Ok(()),
+        result => result.call(format!("open_tree(/proc/{path})"))?,
+    };
     make_read_only(copy.as_fd(), true)?;
-    attach(copy.as_fd(), target.as_fd()).call(format!("move_mount({path:?})"))
+    cover(copy.as_fd(), proc, path).call(format!("move_mount(/proc/{path})"))
+}
+
+/// Attaches a detached mount to a path below an open directory: `move_mount(2)`.
+fn cover(mount: BorrowedFd, dir: BorrowedFd, path: &str) -> Result<(), Errno> {
+    move_mount(mount, "", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// Opens the `/proc` or `/sys` that was just mounted, and makes sure that it is that: everything
+/// below is found from here, so that no image can lead it astray (CVE-2025-52881).
+fn kernel_fs(name: &str, magic: u64) -> Result<OwnedFd, Failed> {
+    let dir = crate::mounts::mount_point(name)?;
+    let found = rustix::fs::fstatfs(&dir).call(format!("fstatfs(\"/{name}\")"))?;
+    if found.f_type as u64 == magic {
+        return Ok(dir);
+    }
+    Err(Failed::new(format!("/{name} is not the kernel's"), nix::errno::Errno::EXDEV))
 }
 
 fn masked_paths() -> Step {
+    let files = MASKED_FILES.map(|name| format!("proc/{name}"));
+    let dirs = MASKED_DIRS.map(|name| format!("proc/{name}")).into_iter();
+    let dirs: Vec<_> = dirs.chain(MASKED_SYS.map(|name| format!("sys/{name}"))).collect();
     Step::new(PART, Place::Child, "masked paths")
         .what("hide parts of /proc and /sys")
         .why("they show the host's memory, keys, timers and hardware")
         .section("2.11")
         .shell(format!(
-            "for p in {}; do [ -d .$p ] && mount -t tmpfs -o ro none .$p || \
-             mount --bind dev/null .$p; done",
-            MASKED.join(" ")
+            "for f in {}; do mount --bind dev/null $f; done\n\
+             for d in {}; do mount -t tmpfs -o ro none $d; done",
+            files.join(" "),
+            dirs.join(" ")
         ))
         .does(mask_all)
 }
 
 /// A file is covered by `/dev/null`, a directory by an empty one.
 fn mask_all() -> Outcome {
-    let root = at_root()?;
-    // Our own device, made a moment ago, and checked: not whatever the image calls /dev/null
-    // (CVE-2025-31133).
-    let null = open_beneath(root.as_fd(), Path::new("/dev/null")).call("open(\"/dev/null\")")?;
-    let is_null = rustix::fs::fstat(&null).call("fstat(\"/dev/null\")")?;
-    if is_null.st_rdev != rustix::fs::makedev(1, 3) {
-        return Err(Failed::new("/dev/null is not the null device", nix::errno::Errno::ENODEV));
+    let proc = kernel_fs("proc", PROC_SUPER_MAGIC)?;
+    let sys = kernel_fs("sys", SYSFS_MAGIC)?;
+    let null = null_device()?;
+    for path in MASKED_FILES {
+        let copy = detached_bind(null.as_fd(), false).call("open_tree(\"/dev/null\")")?;
+        cover_if_there(copy.as_fd(), proc.as_fd(), path)?;
     }
+    let in_proc = MASKED_DIRS.iter().map(|path| (&proc, path));
+    let in_sys = MASKED_SYS.iter().map(|path| (&sys, path));
+    mask_dirs(in_proc.chain(in_sys))
+}
+
+/// One empty file system serves all directories: it goes to the first, copies of it to the rest.
+fn mask_dirs<'a>(dirs: impl Iterator<Item = (&'a OwnedFd, &'a &'static str)>) -> Outcome {
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let mut empty = None;
-    for path in MASKED {
-        let Some(target) = present(root.as_fd(), path)? else { continue };
-        let is_dir = rustix::fs::fstat(&target)
-            .map(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-            .call(format!("fstat({path:?})"))?;
-        let cover = if is_dir {
-            // One empty file system serves all directories.
-            match &empty {
-                None => {
-                    let new = detached("tmpfs", &[("size", "0")], read_only)?;
-                    attach(new.as_fd(), target.as_fd()).call(format!("move_mount({path:?})"))?;
-                    empty = Some(new);
-                    continue;
-                }
-                Some(mount) => detached_bind(mount.as_fd(), false),
-            }
+    let empty = detached("tmpfs", &[("size", "4k"), ("mode", "755")], read_only)?;
+    let mut is_attached = false;
+    for (dir, path) in dirs {
+        if is_attached {
+            let copy = detached_bind(empty.as_fd(), false).call("open_tree(an empty directory)")?;
+            cover_if_there(copy.as_fd(), dir.as_fd(), path)?;
         } else {
-            detached_bind(null.as_fd(), false)
+            is_attached = cover_if_there(empty.as_fd(), dir.as_fd(), path)?;
         }
-        .call(format!("open_tree(a cover for {path:?})"))?;
-        attach(cover.as_fd(), target.as_fd()).call(format!("move_mount({path:?})"))?;
     }
     Ok(())
 }
 
-/// Opens a path of /proc or /sys; None when this kernel does not have it.
-fn present(root: BorrowedFd, path: &str) -> Result<Option<std::os::fd::OwnedFd>, Failed> {
-    match open_beneath(root, Path::new(path)) {
-        Ok(target) => Ok(Some(target)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(e) => Err(e).call(format!("open({path:?})")),
+/// Covers a path, unless this kernel does not have it; answers whether it did.
+fn cover_if_there(mount: BorrowedFd, dir: BorrowedFd, path: &str) -> Result<bool, Failed> {
+    match cover(mount, dir, path) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno).call(format!("move_mount(a cover for {path})")),
     }
+}
+
+/// Our own device, made a moment ago, and checked: not whatever the image calls `/dev/null`
+/// (CVE-2025-31133).
+fn null_device() -> Result<OwnedFd, Failed> {
+    let root = at_root()?;
+    let null = open_beneath(root.as_fd(), Path::new("/dev/null")).call("open(\"/dev/null\")")?;
+    let found = rustix::fs::fstat(&null).call("fstat(\"/dev/null\")")?;
+    if found.st_rdev == rustix::fs::makedev(1, 3) {
+        return Ok(null);
+    }
+    Err(Failed::new("/dev/null is not the null device", nix::errno::Errno::ENODEV))
 }

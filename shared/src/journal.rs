@@ -158,7 +158,9 @@ impl Journal {
             }
         }
         kept.reverse();
-        self.rewrite(&kept)?;
+        if due == Due::Stop || !kept.is_empty() {
+            self.rewrite(&kept)?;
+        }
         first_error.map_or(Ok(()), Err)
     }
 

@@ -17,7 +17,7 @@ use crate::container::Exit;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::journal::{Due, Journal};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::spec::Service;
 
 /// What is remembered of a container.
@@ -71,7 +71,7 @@ pub enum Status {
 #[derive(Debug)]
 pub struct Owned {
     dir: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Owned {
@@ -88,7 +88,7 @@ impl Owned {
         // Made under another name and locked there, so that no sweep finds it without its lock.
         let new = home.containers().join(unborn_name(name, std::process::id()));
         fs::create_dir_all(&new).map_err(failed)?;
-        let lock = Self::lock(&new)?.ok_or_else(|| name_taken(&dir, name))?._lock;
+        let lock = Self::lock(&new)?.ok_or_else(|| name_taken(&dir, name))?.lock;
         let taken = rustix::fs::renameat_with(
             rustix::fs::CWD,
             &new,
@@ -97,7 +97,7 @@ impl Owned {
             rustix::fs::RenameFlags::NOREPLACE,
         );
         match taken {
-            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Ok(()) => Ok(Self { dir, lock }),
             Err(e) => {
                 let _ = fs::remove_dir_all(&new);
                 match e {
@@ -117,7 +117,7 @@ impl Owned {
                 .map_err(|e| Error::new(format!("cannot make {}", path.display())).because(e))?,
         };
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self { dir: dir.to_owned(), _lock: lock })),
+            Ok(lock) => Ok(Some(Self { dir: dir.to_owned(), lock })),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, e)) => {
                 Err(Error::new(format!("cannot lock {}", path.display())).because(e.desc()))
@@ -157,8 +157,13 @@ impl Owned {
     /// An undo failed; the container is still known.
     pub fn remove(self) -> Result<()> {
         Journal::open(&self.dir)?.play_back(Due::Remove)?;
-        fs::remove_dir_all(&self.dir)
-            .map_err(|e| Error::new(format!("cannot remove {}", self.dir.display())).because(e))
+        // From here on nobody finds it, and the name is free.
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        let gone = self.dir.with_file_name(unborn_name(&name, std::process::id()));
+        let failed = |e| Error::new(format!("cannot remove {}", self.dir.display())).because(e);
+        fs::rename(&self.dir, &gone).map_err(failed)?;
+        drop(self.lock);
+        fs::remove_dir_all(&gone).map_err(failed)
     }
 }
 
@@ -220,32 +225,31 @@ fn dirs(home: &Home) -> Vec<PathBuf> {
     born.map(|entry| entry.path()).collect()
 }
 
-/// Cleans up after containers that lost their supervisor. Answers what could not be done.
+/// Cleans up after containers that lost their supervisor, and after those who were killed before
+/// a container had its name. Answers what could not be done.
 pub fn sweep(home: &Home) -> Vec<Error> {
-    remove_unborn(home);
+    let entries = fs::read_dir(home.containers()).into_iter().flatten().flatten();
     let mut errors = Vec::new();
-    for dir in dirs(home) {
-        if let Err(error) = sweep_one(&dir) {
-            errors.push(error);
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match unborn_of(&name) {
+            None => errors.extend(sweep_one(&entry.path()).err()),
+            Some(pid) if process::start_time(pid).is_some() => {}
+            Some(_) => drop(fs::remove_dir_all(entry.path())),
         }
     }
     errors
 }
 
-/// What [`Owned::create`] calls a directory before it has its lock.
+/// What a directory is called before a container has its name, and after.
 fn unborn_name(name: &str, pid: u32) -> String {
     format!(".{name}.{pid}")
 }
 
-/// Removes the directories of those who were killed before their container had a name.
-fn remove_unborn(home: &Home) {
-    for entry in fs::read_dir(home.containers()).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')?.1.parse().ok());
-        if pid.is_some_and(|pid| crate::process::start_time(Pid::from_raw(pid)).is_none()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
+/// The process that is at work on a directory called so.
+fn unborn_of(name: &str) -> Option<Pid> {
+    let (_, pid) = name.strip_prefix('.')?.rsplit_once('.')?;
+    pid.parse().ok().map(Pid::from_raw)
 }
 
 /// Cleans up after one container if it lost its supervisor.
