@@ -28,7 +28,7 @@ fn simple_commands(line: &str) -> Vec<Vec<String>> {
     let (mut word, mut quote) = (None::<String>, None::<char>);
     let mut chars = line.chars().peekable();
     let mut redirected = false;
-    let mut end = |word: &mut Option<String>, commands: &mut Vec<Vec<String>>, skip: bool| {
+    let end = |word: &mut Option<String>, commands: &mut Vec<Vec<String>>, skip: bool| {
         if let (Some(word), Some(words), false) = (word.take(), commands.last_mut(), skip) {
             words.push(word);
         }
