@@ -35,6 +35,7 @@ pub fn part() -> Part {
     }
 }
 
+// ANCHOR: recipe
 /// The recipe of a chroot: make a process, change its root, execute the program.
 ///
 /// # Errors
@@ -51,7 +52,9 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     recipe.push(program.execve());
     Ok(recipe)
 }
+// ANCHOR_END: recipe
 
+// ANCHOR: clone
 fn clone() -> Step {
     Step::new(1, Place::Clone, "clone")
         .what("make a new process, a copy of this one")
@@ -59,7 +62,9 @@ fn clone() -> Step {
         .section("1.3")
         .shell("( ... ) &")
 }
+// ANCHOR_END: clone
 
+// ANCHOR: chroot
 fn chroot_into(request: &Request) -> Step {
     let rootfs = request.rootfs.clone();
     Step::new(1, Place::Child, "chroot")
@@ -75,6 +80,7 @@ fn chroot_into(request: &Request) -> Step {
             chroot(".").call("chroot(\".\")")
         })
 }
+// ANCHOR_END: chroot
 
 /// Changes to the service's working directory, made if missing, as Docker does.
 pub fn working_directory(service: &Service) -> Step {
@@ -88,6 +94,7 @@ pub fn working_directory(service: &Service) -> Step {
         .does(move || enter(&dir))
 }
 
+// ANCHOR: enter
 fn enter(dir: &Path) -> shared::recipe::Outcome {
     use nix::errno::Errno;
     if let Err(Errno::ENOENT) = chdir(dir) {
@@ -103,7 +110,9 @@ fn enter(dir: &Path) -> shared::recipe::Outcome {
         _ => Err(shared::Failed::new(format!("chdir({dir:?}) leads outside"), Errno::EXDEV)),
     }
 }
+// ANCHOR_END: enter
 
+// ANCHOR: close_fds
 /// Closes what was opened outside.
 pub fn close_fds() -> Step {
     Step::new(1, Place::Child, "close fds")
@@ -112,6 +121,7 @@ pub fn close_fds() -> Step {
         .section("1.6")
         .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
+// ANCHOR_END: close_fds
 
 /// What the file asks for and a later part raises: see [`Recipe::continue_in`].
 fn not_yet(request: &Request) -> Vec<String> {

@@ -112,6 +112,7 @@ impl Program {
             .does(move || self.become_it())
     }
 
+    // ANCHOR: become
     /// Tries each place the program may be. Comes back only when none worked.
     fn become_it(&self) -> Outcome {
         let mut worst = Failed::new(format!("execve({:?})", self.argv[0]), Errno::ENOENT);
@@ -137,6 +138,7 @@ impl Program {
         }
         Err(worst)
     }
+    // ANCHOR_END: become
 
     /// Whether a path, or the interpreter a script there asks for, is our own binary: inside, it
     /// could be overwritten once it runs (CVE-2019-5736).
