@@ -31,7 +31,7 @@ pub fn recipe(joining: &Joining) -> Result<Recipe> {
         return Err(Error::new(format!("{:?} is not running", record.name))
             .hint("`ps -a` shows how it ended, `logs` what it said"));
     };
-    let process = Rc::new(process);
+    let process = Rc::new(joinable(joining, process)?);
     let account = Account::of(joining.service, &record.rootfs)?;
     let identity = Identity::of_user(joining.user);
 
@@ -57,6 +57,18 @@ pub fn recipe(joining: &Joining) -> Result<Recipe> {
     }
     recipe.push(Program::joining(joining, &account.home)?.execve());
     Ok(recipe)
+}
+
+/// The process whose namespaces are joined. An init of ours hides itself from all but root (see
+/// `init.rs`), so another user joins those of its child, which are the same.
+fn joinable(joining: &Joining, first: Process) -> Result<Process> {
+    if joining.user.is_root() || !joining.record.service.init {
+        return Ok(first);
+    }
+    first.oldest_child().ok_or_else(|| {
+        Error::new(format!("{:?} has no process to join", joining.record.name))
+            .because("its program has just ended")
+    })
 }
 
 fn join_pid_namespace(joining: &Joining, process: &Rc<Process>) -> Step {

@@ -48,8 +48,8 @@ fn look_after(program: Pid, signals: &SigSet) -> u8 {
     // This process is still our own binary: nobody inside may look into it through
     // /proc/1/exe (CVE-2019-5736), nor hold a file of ours through it.
     let _ = prctl::set_dumpable(false);
-    // Nor what we were called with.
-    let _ = sys::forget_arguments();
+    // Nor read what we were called with.
+    let _ = sys::rename_process("init");
     let _ = prctl::set_name(c"init");
     let _ = sys::close_from(3);
     give_terminal_to(program);

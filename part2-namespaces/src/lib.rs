@@ -61,6 +61,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     uts::add(&mut recipe, request);
     // … which becomes the root.
     rootfs::add_pivot(&mut recipe, request);
+    namespaces::add_loopback(&mut recipe, request);
     terminal::add(&mut recipe, request);
     // Last, the privileges: what has been given up cannot be used by mistake.
     privileges::add(&mut recipe, request)?;

@@ -32,8 +32,13 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
         recipe.insert_before("chroot", step);
     }
     recipe.insert_before("chroot", cgroup_namespace());
+}
+
+/// Late in the recipe: meanwhile the host may lay a cable into the new namespace (part 5), and
+/// the kernel changes one interface at a time.
+pub(crate) fn add_loopback(recipe: &mut Recipe, request: &Request) {
     if request.service.network_mode != NetworkMode::Host {
-        recipe.insert_before("chroot", loopback());
+        recipe.insert_before("working directory", loopback());
     }
 }
 

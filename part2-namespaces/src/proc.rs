@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Access, AtFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use shared::error::{Call, Failed};
@@ -178,38 +179,36 @@ fn mask_all() -> Outcome {
     let proc = kernel_fs("proc", PROC_SUPER_MAGIC)?;
     let sys = kernel_fs("sys", SYSFS_MAGIC)?;
     let null = null_device()?;
-    for path in MASKED_FILES {
+    for path in MASKED_FILES.into_iter().filter(|path| exists(&proc, path)) {
         let copy = detached_bind(null.as_fd(), false).call("open_tree(\"/dev/null\")")?;
-        cover_if_there(copy.as_fd(), proc.as_fd(), path)?;
+        cover(copy.as_fd(), proc.as_fd(), path).call(format!("move_mount(/proc/{path})"))?;
     }
-    let in_proc = MASKED_DIRS.iter().map(|path| (&proc, path));
-    let in_sys = MASKED_SYS.iter().map(|path| (&sys, path));
-    mask_dirs(in_proc.chain(in_sys))
+    let in_proc = MASKED_DIRS.into_iter().map(|path| (&proc, path));
+    let in_sys = MASKED_SYS.into_iter().map(|path| (&sys, path));
+    mask_dirs(in_proc.chain(in_sys).filter(|(dir, path)| exists(dir, path)))
+}
+
+/// Whether this kernel has a path. Asked first: a detached mount that is closed unused costs more
+/// than ten that are used.
+fn exists(dir: &OwnedFd, path: &str) -> bool {
+    rustix::fs::accessat(dir, path, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 /// One empty file system serves all directories: it goes to the first, copies of it to the rest.
-fn mask_dirs<'a>(dirs: impl Iterator<Item = (&'a OwnedFd, &'a &'static str)>) -> Outcome {
+fn mask_dirs<'a>(dirs: impl Iterator<Item = (&'a OwnedFd, &'a str)>) -> Outcome {
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let empty = detached("tmpfs", &[("size", "4k"), ("mode", "755")], read_only)?;
-    let mut is_attached = false;
+    let mut empty: Option<OwnedFd> = None;
     for (dir, path) in dirs {
-        if is_attached {
-            let copy = detached_bind(empty.as_fd(), false).call("open_tree(an empty directory)")?;
-            cover_if_there(copy.as_fd(), dir.as_fd(), path)?;
-        } else {
-            is_attached = cover_if_there(empty.as_fd(), dir.as_fd(), path)?;
-        }
+        let mount = match &empty {
+            None => detached("tmpfs", &[("size", "4k"), ("mode", "755")], read_only)?,
+            Some(first) => {
+                detached_bind(first.as_fd(), false).call("open_tree(an empty directory)")?
+            }
+        };
+        cover(mount.as_fd(), dir.as_fd(), path).call(format!("move_mount({path})"))?;
+        empty.get_or_insert(mount);
     }
     Ok(())
-}
-
-/// Covers a path, unless this kernel does not have it; answers whether it did.
-fn cover_if_there(mount: BorrowedFd, dir: BorrowedFd, path: &str) -> Result<bool, Failed> {
-    match cover(mount, dir, path) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno).call(format!("move_mount(a cover for {path})")),
-    }
 }
 
 /// Our own device, made a moment ago, and checked: not whatever the image calls `/dev/null`

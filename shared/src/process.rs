@@ -28,6 +28,16 @@ impl Process {
         (self::start_time(pid)? == start_time).then_some(Self { pid, pidfd })
     }
 
+    /// Its oldest child, if it has one: `/proc/PID/task/PID/children` of `proc(5)`.
+    pub fn oldest_child(&self) -> Option<Self> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = std::fs::read_to_string(path).ok()?;
+        let pid = Pid::from_raw(children.split(' ').next()?.parse().ok()?);
+        let child = Self::find(pid, start_time(pid)?)?;
+        // Still its child now that the pidfd is open: then it was no other's in between.
+        (parent(pid)? == self.pid).then_some(child)
+    }
+
     /// Sends a signal: `pidfd_send_signal(2)`. To a process that has ended: nothing.
     ///
     /// # Errors
@@ -81,8 +91,17 @@ pub fn send_signal(pidfd: BorrowedFd, signal: i32) -> std::result::Result<(), ni
 /// When a process started, in clock ticks since boot: field 22 of `/proc/PID/stat`, `proc(5)`.
 /// None when there is no such process.
 pub fn start_time(pid: Pid) -> Option<u64> {
+    field(pid, 22)
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    field(pid, 4).map(Pid::from_raw)
+}
+
+/// A field of `/proc/PID/stat` by its number in `proc(5)`, from 3 on.
+fn field<T: std::str::FromStr>(pid: Pid, number: usize) -> Option<T> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is the program's name in parentheses and may itself hold both.
     let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(22 - 3)?.parse().ok()
+    rest.split(' ').nth(number - 3)?.parse().ok()
 }

@@ -10,7 +10,7 @@ use crate::home::Home;
 use crate::part::{Command, Part};
 use crate::spec::{Service, Spec};
 
-/// Which service is meant.
+// Which service is meant. (A doc comment would become the help of the command.)
 #[derive(Debug, Args)]
 pub(super) struct Which {
     /// The file that describes it (service-specs.yml here, if there is one)

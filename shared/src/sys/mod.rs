@@ -203,22 +203,30 @@ pub fn own_fd(fd: RawFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Overwrites this process's arguments, which anyone who sees it can read in
-/// `/proc/PID/cmdline`: they may name paths of the host.
+/// Overwrites this process's arguments by `name`, and its environment by nothing: others can read
+/// them in `/proc/PID/cmdline` and `environ`, and they tell of the host.
 ///
 /// # Errors
 /// `/proc/self/stat` cannot be read.
-pub fn forget_arguments() -> Result<(), Errno> {
+pub fn rename_process(name: &str) -> Result<(), Errno> {
     let stat = std::fs::read_to_string("/proc/self/stat").map_err(|_| Errno::ENOENT)?;
-    // Fields 48 and 49 of proc_pid_stat(5), arg_start and arg_end; field 3 follows the name.
-    let mut fields = stat.rsplit_once(") ").ok_or(Errno::EINVAL)?.1.split(' ').skip(48 - 3);
-    let mut next = || fields.next().and_then(|text| text.parse::<usize>().ok());
-    let (start, end) = next().zip(next()).ok_or(Errno::EINVAL)?;
-    let length = end.saturating_sub(start);
-    if start != 0 {
-        // SAFETY: the kernel says that our arguments lie there, in our writable stack. Whoever
-        // calls this is about to wait for others for ever and reads them no more.
-        unsafe { std::ptr::write_bytes(start as *mut u8, 0, length) };
+    // Fields 48 to 51 of proc_pid_stat(5): arg_start, arg_end, env_start, env_end. Field 3 is the
+    // first after the name.
+    let fields = stat.rsplit_once(") ").ok_or(Errno::EINVAL)?.1.split(' ').skip(48 - 3).take(4);
+    let at: Vec<usize> = fields.map_while(|text| text.parse().ok()).collect();
+    let [arg_start, arg_end, env_start, env_end] = at[..] else { return Err(Errno::EINVAL) };
+    for (start, end, text) in [(arg_start, arg_end, name), (env_start, env_end, "")] {
+        if start == 0 || end <= start {
+            continue;
+        }
+        // One byte stays: the end of the text.
+        let text = &text.as_bytes()[..text.len().min(end - start - 1)];
+        // SAFETY: the kernel says that they lie there, in our writable stack. Whoever calls this
+        // is about to wait for others for ever and reads neither any more.
+        unsafe {
+            std::ptr::write_bytes(start as *mut u8, 0, end - start);
+            std::ptr::copy_nonoverlapping(text.as_ptr(), start as *mut u8, text.len());
+        }
     }
     Ok(())
 }
