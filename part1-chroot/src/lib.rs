@@ -103,11 +103,13 @@ fn enter(dir: &Path) -> shared::recipe::Outcome {
     }
     chdir(dir).call(format!("chdir({dir:?})"))?;
     // A path like /proc/self/fd/7 may lead out of the root (CVE-2024-21626). The kernel says so:
-    // the name of such a directory does not start with a slash.
-    let inside = nix::unistd::getcwd().call("getcwd()")?;
-    match inside.as_os_str().as_bytes().first() {
-        Some(b'/') => Ok(()),
-        _ => Err(shared::Failed::new(format!("chdir({dir:?}) leads outside"), Errno::EXDEV)),
+    // the name of such a directory does not start with a slash; the C library makes that ENOENT.
+    match nix::unistd::getcwd() {
+        Ok(inside) if inside.as_os_str().as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) | Err(Errno::ENOENT) => {
+            Err(shared::Failed::new(format!("chdir({dir:?}) leads outside"), Errno::EXDEV))
+        }
+        Err(errno) => Err(errno).call("getcwd()"),
     }
 }
 // ANCHOR_END: enter
