@@ -28,6 +28,7 @@ pub mod need;
 pub mod pty;
 mod reaper;
 pub mod sandbox;
+mod service;
 
 use std::any::Any;
 use std::error::Error;

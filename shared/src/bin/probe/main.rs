@@ -7,6 +7,7 @@
 
 mod args;
 mod connect;
+mod escape;
 mod facts;
 mod files;
 mod forks;
@@ -34,6 +35,7 @@ probe: looks around from inside a container
   probe hog cpu SECONDS                 uses one CPU
   probe forks N [--hold SECONDS]        starts N sleeping processes
   probe sleep SECONDS                   does nothing
+  probe escape chroot [PROGRAM …]       leaves a changed root directory, if it can
 ";
 
 /// What a subcommand answers: nothing, or one line that says why it failed.
@@ -61,6 +63,7 @@ fn run(command: &str, words: Vec<String>) -> Outcome {
         "hog" => hog::run(words),
         "forks" => forks::run(words),
         "sleep" => sleep::run(words),
+        "escape" => escape::run(words),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())
