@@ -36,6 +36,10 @@ fn become_init() -> Outcome {
     let all = SigSet::all();
     // Blocked before the fork, so that no signal is lost between.
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None).call("sigprocmask(SIG_BLOCK)")?;
+    // Pid 1 is still our own binary: nobody inside may look into it through /proc/1/exe
+    // (CVE-2019-5736), nor hold a file of ours through it. Also before the fork, for the program
+    // could be faster than we are; its own execve makes it an ordinary process again.
+    prctl::set_dumpable(false).call("prctl(PR_SET_DUMPABLE, 0)")?;
     match sys::fork().call("fork()")? {
         ForkResult::Child => {
             sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&all), None).call("sigprocmask(SIG_UNBLOCK)")
@@ -45,10 +49,7 @@ fn become_init() -> Outcome {
 }
 
 fn look_after(program: Pid, signals: &SigSet) -> u8 {
-    // This process is still our own binary: nobody inside may look into it through
-    // /proc/1/exe (CVE-2019-5736), nor hold a file of ours through it.
-    let _ = prctl::set_dumpable(false);
-    // Nor read what we were called with.
+    // Nor may they read what we were called with.
     let _ = sys::rename_process("init");
     let _ = prctl::set_name(c"init");
     let _ = sys::close_from(3);
