@@ -168,7 +168,8 @@ impl Owned {
 }
 
 fn name_taken(dir: &Path, name: &str) -> Error {
-    let running = read(dir).is_some_and(|r| r.status != Status::Stopped);
+    // Without a record it is about to run: that is written once it does.
+    let running = read(dir).is_none_or(|record| record.status != Status::Stopped);
     let error = Error::new(format!("a container is already called {name:?}"));
     if running {
         error.because("it is running").hint(format!("stop it: `stop {name}`, or use `--name`"))
