@@ -82,6 +82,8 @@ impl Program {
         let program = argv.first().map_or("", String::as_str);
         let candidates = if program.contains('/') {
             vec![program.to_owned()]
+        } else if program.is_empty() {
+            Vec::new() // `PATH/` is a directory, not a program
         } else {
             path.split(':').map(|dir| format!("{dir}/{program}")).collect()
         };

@@ -44,7 +44,7 @@ use nix::fcntl::{Flock, FlockArg};
 pub use footprint::Footprint;
 pub use need::Need;
 pub use pty::Pty;
-pub use sandbox::{Output, Running, Sandbox, Victim};
+pub use sandbox::{Lines, Output, Running, Sandbox, Victim};
 
 /// Set for a harness that runs inside a test.
 pub const LOCK_IS_HELD: &str = "INSIDE_DOCKER_TEST_LOCK_IS_HELD";

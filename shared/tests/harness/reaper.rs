@@ -27,6 +27,7 @@ pub fn pid() -> Pid {
 }
 
 /// Runs this program again below us, reaps until it has ended, and answers as it did.
+#[allow(clippy::zombie_processes)] // whoever ends is waited for, this child too
 pub fn run_below_a_reaper() -> ExitCode {
     prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER is always allowed");
     // The loop below waits for it, and for all others.

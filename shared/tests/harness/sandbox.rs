@@ -3,11 +3,11 @@
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread;
@@ -221,6 +221,20 @@ impl Running {
         Self { child, stdout, stderr, what }
     }
 
+    /// As [`Running::start`], for a test that reads its standard output while it runs.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn start_to_read(command: Command) -> (Self, Lines) {
+        let what = format!("{command:?}");
+        let mut command = command;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let lines = Lines(BufReader::new(child.stdout.take().expect("it is piped")));
+        let stderr = child.stderr.take().map(collect);
+        (Self { child, stdout: None, stderr, what }, lines)
+    }
+
     /// Its pid.
     pub fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
@@ -242,7 +256,7 @@ impl Running {
     pub fn wait(mut self, patience: Duration) -> Output {
         let status = self.end_within(patience);
         let text = |receiver: Option<Receiver<Vec<u8>>>| {
-            let receiver = receiver.expect("both are piped");
+            let Some(receiver) = receiver else { return Ok(String::new()) }; // the test reads it
             let bytes = receiver.recv_timeout(Duration::from_secs(2));
             bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         };
@@ -276,6 +290,19 @@ impl Drop for Running {
             let _ = killpg(self.pid(), Signal::SIGKILL);
             let _ = self.child.wait();
         }
+    }
+}
+
+/// The standard output of a command that runs.
+#[derive(Debug)]
+pub struct Lines(BufReader<ChildStdout>);
+
+impl Lines {
+    /// The next line, without its end; empty when there is none any more.
+    pub fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        let _ = self.0.read_line(&mut line);
+        line.trim_end().to_owned()
     }
 }
 
