@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::part::Command;
-use crate::state::{self, Record, Status};
+use crate::state::{self, Record};
 
 /// Between the polite signal and `SIGKILL`, as Docker waits.
 const GRACE: Duration = Duration::from_secs(10);
@@ -135,34 +135,30 @@ fn signal_number(text: &str) -> Result<i32, String> {
 /// # Errors
 /// It is not known, or does not end.
 pub fn stop(home: &Home, name: &str, grace: Option<Duration>) -> Result<()> {
-    let record = state::find(home, name)?;
+    let service = state::find(home, name)?.service;
     let dir = home.containers().join(name);
-    if record.status == Status::Stopped {
-        return Ok(());
+    let signal = service.stop_signal.unwrap_or(Signal::SIGTERM as i32);
+    let grace = grace.or(service.stop_grace_period).unwrap_or(GRACE);
+    let give_up = Instant::now() + grace + PATIENCE;
+    if state::supervised(&dir)? {
+        // Tells a supervisor that would restart it not to.
+        let _ = fs::write(dir.join("stopping"), "");
     }
-    // Tells a supervisor that would restart it not to.
-    let _ = fs::write(dir.join("stopping"), "");
-    if let Some(process) = record.process() {
-        process.signal(record.service.stop_signal.unwrap_or(Signal::SIGTERM as i32))?;
-        let grace = grace.or(record.service.stop_grace_period).unwrap_or(GRACE);
-        if !process.wait(grace) {
-            process.kill(PATIENCE)?;
+    while state::supervised(&dir)? {
+        // Looked up each time: it may be between two lives, or have just begun another.
+        if let Some(process) = state::read(&dir).and_then(|record| record.process()) {
+            process.signal(signal)?;
+            if !process.wait(grace) {
+                process.kill(PATIENCE)?;
+            }
         }
-    }
-    wait_until_released(&dir, name)
-}
-
-/// The supervisor has undone everything when its journal holds nothing more that is due.
-fn wait_until_released(dir: &std::path::Path, name: &str) -> Result<()> {
-    let give_up = Instant::now() + PATIENCE;
-    while Instant::now() < give_up {
-        match state::supervised(dir)? {
-            false => return state::sweep_one(dir),
-            true => std::thread::sleep(Duration::from_millis(2)),
+        if Instant::now() > give_up {
+            return Err(Error::new(format!("the supervisor of {name:?} does not end"))
+                .hint("kill it; the next command cleans up"));
         }
+        std::thread::sleep(Duration::from_millis(2));
     }
-    Err(Error::new(format!("the supervisor of {name:?} does not end"))
-        .hint("kill it; the next command cleans up"))
+    state::sweep_one(&dir)
 }
 
 /// Removes a container and what it wrote; with `force`, kills it first.
@@ -170,8 +166,8 @@ fn wait_until_released(dir: &std::path::Path, name: &str) -> Result<()> {
 /// # Errors
 /// It is not known, it runs, or something of it cannot be removed.
 pub fn remove(home: &Home, name: &str, force: bool) -> Result<()> {
-    let record = state::find(home, name)?;
-    if force && record.status != Status::Stopped {
+    state::find(home, name)?;
+    if force {
         stop(home, name, Some(Duration::ZERO))?;
     }
     if state::find(home, name).is_err() {
