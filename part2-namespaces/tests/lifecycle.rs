@@ -94,7 +94,8 @@ fn no_program() -> TestResult {
 fn streams() -> TestResult {
     let sandbox = Sandbox::new()?;
     let output = inside(&sandbox, &[], "echo out; echo err >&2");
-    assert_eq!((&*output.stdout, &*output.stderr), ("out\n", "err\n"), "{output}");
+    // (Before it stand the notes of what this user cannot have.)
+    assert!(output.stdout == "out\n" && output.stderr.ends_with("err\n"), "{output}");
     // A megabyte, through the program and back: nothing is cut or mixed up.
     let input: String = (0..150_000).map(|number| format!("{number}\n")).collect();
     let mut command = sandbox.command(PART2);
@@ -142,16 +143,15 @@ fn signals() -> TestResult {
     Ok(())
 }
 
-/// Pid 1 without a handler is deaf to signals from inside and, but for SIGKILL, from outside.
 fn interrupts() -> TestResult {
     let sandbox = Sandbox::new()?;
-    let (running, mut lines) = start(&sandbox, &[], "echo ready; exec sleep 60");
+    let (running, mut lines) = start(&sandbox, &[], "trap '' INT; echo ready; exec sleep 60");
     assert_eq!(lines.next_line(), "ready");
     for _ in 0..3 {
         running.signal(Signal::SIGINT);
         thread::sleep(Duration::from_millis(50));
     }
-    running.wait(PATIENCE).assert_code(137);
+    running.wait(PATIENCE).assert_code(137).assert_stderr("interrupted 3 times");
     Ok(())
 }
 
