@@ -304,10 +304,16 @@ fn supervisor_killed() -> TestResult {
     Ok(())
 }
 
+/// What is known of a container that runs. (Its first words may come before its record.)
 fn inspect(sandbox: &Sandbox, name: &str) -> serde_json::Value {
-    let output = sandbox.run(&[PART2, "inspect", name]);
-    let all: serde_json::Value = serde_json::from_str(&output.assert_code(0).stdout).expect("JSON");
-    all[0].clone()
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let output = sandbox.run(&[PART2, "inspect", name]);
+        match serde_json::from_str::<serde_json::Value>(&output.stdout) {
+            Ok(all) => return all[0].clone(),
+            Err(_) => assert!(Instant::now() < end, "{output}"),
+        }
+    }
 }
 
 fn name_taken() -> TestResult {
