@@ -208,6 +208,7 @@ fn memory_fs(tmpfs: &Tmpfs) -> Step {
         .why("what is written there is fast and is gone with the container")
         .section("2.12")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs .{shown}"))
+        .hint("the place must be a directory, or missing, and not in /proc")
         .does(move || {
             let mut options = vec![("mode", mode.as_str())];
             options.extend(size.as_deref().map(|size| ("size", size)));
@@ -222,16 +223,27 @@ fn memory_fs(tmpfs: &Tmpfs) -> Step {
 fn directory(root: BorrowedFd, path: &Path) -> Result<OwnedFd, Failed> {
     let call = || format!("mkdir({path:?})");
     let mut here = root.try_clone_to_owned().call(call())?;
+    let mut so_far = PathBuf::new();
     for name in path.components() {
         let std::path::Component::Normal(name) = name else { continue };
-        let below = |here: &OwnedFd| crate::open_beneath(here.as_fd(), Path::new(name));
-        here = match below(&here) {
+        so_far.push(name);
+        // Always from the root: where a symbolic link on the way leads, is counted from there.
+        let parent = here;
+        here = match crate::open_beneath(root, &so_far) {
             Err(rustix::io::Errno::NOENT) => {
-                mkdirat(&here, name, Mode::from_raw_mode(0o755)).call(call())?;
-                below(&here).call(call())?
+                mkdirat(&parent, name, Mode::from_raw_mode(0o755)).call(call())?;
+                crate::open_beneath(root, &so_far).call(call())?
             }
             result => result.call(call())?,
         };
+    }
+    let found = rustix::fs::fstat(&here).call(call())?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
+        return Err(Failed::new(call(), nix::errno::Errno::ENOTDIR));
+    }
+    // An image may have a link to /proc there: nothing of what the kernel tells is covered.
+    if rustix::fs::fstatfs(&here).call(call())?.f_type == rustix::fs::PROC_SUPER_MAGIC {
+        return Err(Failed::new(format!("{path:?} leads into /proc"), nix::errno::Errno::EPERM));
     }
     Ok(here)
 }

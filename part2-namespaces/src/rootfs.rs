@@ -29,7 +29,7 @@ pub(crate) fn add_pivot(recipe: &mut Recipe, request: &Request) {
 fn propagation() -> Step {
     Step::new(PART, Place::Child, "propagation")
         .what("make every mount private")
-        .why("or what is mounted here would appear on the host, which shares its mounts")
+        .why("the host shares its mounts: what is mounted here would appear there")
         .section("2.6")
         .shell("mount --make-rprivate /")
         .does(|| {
