@@ -7,7 +7,7 @@
 mod harness;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -349,6 +349,11 @@ fn tmpfs() -> TestResult {
     let expected = ["700", "/var/cache/deep", "1777", "/tmp", "1048576", "no", "programs"];
     assert_eq!(words, expected, "{output}");
     assert!(!rootfs.join("tmp/file").exists());
+    // A link on the way is followed as it would be inside; not into /proc.
+    symlink("/proc/self", rootfs.join("link"))?;
+    let on = |target: &str| inside(&sandbox, &[keys[0], &format!("tmpfs: [{target}]")], "mount");
+    on("/var/run/made").assert_code(0).assert_stdout(" /run/made type tmpfs ");
+    on("/link/attr").assert_code(125).assert_stderr("leads into /proc");
     Ok(())
 }
 

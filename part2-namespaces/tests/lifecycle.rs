@@ -185,11 +185,12 @@ fn init_reaps() -> TestResult {
         "for i in 1 2 3 4 5; do sh -c 'sleep 0.1 & exit'; done; exec sleep 60",
     );
     sandbox.run(&[PART2, "run", "-d", &spec]).assert_code(0);
-    thread::sleep(Duration::from_millis(600));
-    let count = ["sh", "-c", "ps -e -o stat= | grep -c Z"];
-    let output = sandbox.run(&[&[PART2, "exec", "one"], &count[..]].concat());
+    let count = [PART2, "exec", "one", "sh", "-c", "ps -e -o stat= | grep -c Z"];
+    let end = Instant::now() + PATIENCE;
+    while sandbox.run(&count).stdout != "5\n" {
+        assert!(Instant::now() < end, "the orphans were reaped");
+    }
     sandbox.run(&[PART2, "rm", "-f", "one"]).assert_code(0);
-    assert_eq!(output.assert_code(0).stdout, "5\n");
     Ok(())
 }
 
