@@ -3,13 +3,50 @@
 // A test says what went wrong by where it stopped.
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::os::unix::fs::symlink;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
 use std::time::Duration;
 
+use harness::{Need, TestResult, need, needs, test};
 use shared::rootfs::{elf, host};
+
+fn main() -> ExitCode {
+    harness::run(vec![
+        test("serves_files_and_nothing_else", needs![], serves_files_and_nothing_else),
+        test(
+            "one_connection_answers_many_requests",
+            needs![],
+            one_connection_answers_many_requests,
+        ),
+        test("connect_prints_the_answer", needs![], connect_prints_the_answer),
+        test("echoes_datagrams", needs![], echoes_datagrams),
+        test("uses_what_it_is_told_to", needs![], uses_what_it_is_told_to),
+        // Root has no limit of processes for a user; the parts limit them by a cgroup.
+        test(
+            "forks_names_what_stopped_it",
+            needs![not_root, program("prlimit")],
+            forks_names_what_stopped_it,
+        ),
+        test("mistakes_are_named", needs![], mistakes_are_named),
+        test(
+            "the_embedded_one_runs_anywhere",
+            vec![static_c_library()],
+            the_embedded_one_runs_anywhere,
+        ),
+    ])
+}
+
+/// Without one, `probe` brings its libraries along.
+fn static_c_library() -> Need {
+    need::custom("static_c_library", || {
+        let built = elf::parse(host::PROBE).ok().flatten().ok_or("probe is no ELF file")?;
+        built.interpreter.map_or(Ok(()), |_| Err("probe was built without libc.a".into()))
+    })
+}
 
 fn probe(words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_probe")).args(words).output().unwrap()
@@ -64,8 +101,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 }
 
-#[test]
-fn serves_files_and_nothing_else() {
+fn serves_files_and_nothing_else() -> TestResult {
     let dir = tempfile::tempdir().unwrap();
     let www = dir.path().join("www");
     std::fs::create_dir(&www).unwrap();
@@ -93,10 +129,10 @@ fn serves_files_and_nothing_else() {
     assert!(server.ask(&get("/")).contains("Hello from inside."));
     std::fs::write(www.join("index.html"), "<p>index").unwrap();
     assert!(server.ask(&get("/")).ends_with("<p>index"));
+    Ok(())
 }
 
-#[test]
-fn one_connection_answers_many_requests() {
+fn one_connection_answers_many_requests() -> TestResult {
     let server = Server::start(&["serve", "--bind", "127.0.0.1", "--port", "0", "--root", "/none"]);
     let one = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let answers = server.ask(&[one, one, &get("/")].concat());
@@ -107,10 +143,10 @@ fn one_connection_answers_many_requests() {
     // Many at once.
     let ask = || (0..50).for_each(|_| assert_eq!(server.status(&get("/")), 200));
     std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(ask))));
+    Ok(())
 }
 
-#[test]
-fn connect_prints_the_answer() {
+fn connect_prints_the_answer() -> TestResult {
     let server = Server::start(&["serve", "--bind", "127.0.0.1", "--port", "0", "--root", "/none"]);
     let output = probe(&["connect", &server.address, "--send", r"GET / HTTP/1.0\r\n\r\n"]);
     assert!(output.status.success() && text(&output).contains("Hello from inside."));
@@ -118,10 +154,10 @@ fn connect_prints_the_answer() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("refused"));
     assert!(probe(&["connect", "localhost:x"]).stderr.ends_with(b"is no port\n"));
+    Ok(())
 }
 
-#[test]
-fn echoes_datagrams() {
+fn echoes_datagrams() -> TestResult {
     let server = Server::start(&["udp-echo", "--bind", "127.0.0.1", "0"]);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
@@ -129,33 +165,31 @@ fn echoes_datagrams() {
     let mut answer = [0; 16];
     let (length, _) = socket.recv_from(&mut answer).unwrap();
     assert_eq!(&answer[..length], b"hello");
+    Ok(())
 }
 
-#[test]
-fn uses_what_it_is_told_to() {
+fn uses_what_it_is_told_to() -> TestResult {
     let memory = probe(&["hog", "memory", "20M"]);
     assert!(text(&memory).ends_with("20 MiB of 20 MiB\n"));
     let cpu = text(&probe(&["hog", "cpu", "0.1"]));
     assert!(cpu.split(' ').next().unwrap().parse::<u64>().unwrap() > 10_000, "{cpu}");
     assert_eq!(text(&probe(&["forks", "4"])), "started 4 of 4\n");
+    Ok(())
 }
 
-#[test]
-fn forks_names_what_stopped_it() {
-    // A limit of its own, not the machine's: as root there is none for processes of a user.
-    if nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: RLIMIT_NPROC does not hold for root; the parts test it with a cgroup");
-        return;
-    }
-    let script = format!("ulimit -u 0; exec {} forks 4", env!("CARGO_BIN_EXE_probe"));
-    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+fn forks_names_what_stopped_it() -> TestResult {
+    // A limit of its own, not the machine's.
+    let output = Command::new("prlimit")
+        .args(["--nproc=0", env!("CARGO_BIN_EXE_probe"), "forks", "4"])
+        .output()
+        .unwrap();
     assert_eq!(text(&output), "started 0 of 4\n");
     assert!(String::from_utf8_lossy(&output.stderr).contains("the next one:"));
     assert!(!output.status.success());
+    Ok(())
 }
 
-#[test]
-fn mistakes_are_named() {
+fn mistakes_are_named() -> TestResult {
     for (words, expected) in [
         (&["nonsense"][..], "unknown command"),
         (&[][..], "which command"),
@@ -169,15 +203,12 @@ fn mistakes_are_named() {
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(errors.contains(expected), "{words:?}: {errors}");
     }
+    Ok(())
 }
 
-#[test]
-fn the_embedded_one_runs_anywhere() {
+fn the_embedded_one_runs_anywhere() -> TestResult {
     let built = elf::parse(host::PROBE).unwrap().unwrap();
-    if built.interpreter.is_some() {
-        eprintln!("SKIPPED: no static C library here, so probe brings its libraries along");
-        return;
-    }
     assert!(built.needed.is_empty());
     assert!(host::PROBE.len() < 3 << 20, "{} bytes", host::PROBE.len());
+    Ok(())
 }

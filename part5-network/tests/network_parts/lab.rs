@@ -48,6 +48,9 @@ pub fn enter() -> Result<(), String> {
     // What we write to /run and /tmp is ours alone.
     mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
     mount(Some("tmpfs"), "/tmp", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+    fs::create_dir_all(std::env::temp_dir()).unwrap(); // TMPDIR may be a directory in /tmp.
+    // A new network may begin as the machine's is.
+    fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
     shared::netlink::loopback_up().unwrap();
     let world = namespace();
     WORLD_PID.set(world.as_raw());
