@@ -1,8 +1,8 @@
 //! Real input: a Debian tree with nginx and Python, and a thousand requests.
 
+mod e2e;
 #[path = "../../shared/tests/harness/mod.rs"]
 mod harness;
-mod e2e;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -20,18 +20,11 @@ const KEPT: usize = 50;
 const LIMIT: u64 = 64 << 20;
 
 fn main() -> ExitCode {
-    e2e::main(vec![
-        test(
-            "nginx_of_debian_serves_a_thousand_requests",
-            needs![root, debian, bridge, overlay, cgroups],
-            thousand_requests,
-        ),
-        test(
-            "nginx_of_debian_serves_an_ordinary_user",
-            needs![not_root, userns, overlay_userns, debian],
-            ordinary_user,
-        ),
-    ])
+    e2e::main(vec![test(
+        "nginx_of_debian_serves_a_thousand_requests",
+        needs![root, debian, bridge, overlay, cgroups],
+        thousand_requests,
+    )])
 }
 
 /// The web server's files: small, empty, larger than any buffer.
@@ -52,17 +45,18 @@ fn pages(project: &Project) -> Vec<(String, Vec<u8>)> {
     pages
 }
 
-const CONFIGURATION: &str = "\
-    worker_processes 2;\n\
-    error_log stderr;\n\
-    pid /run/nginx.pid;\n\
-    events { worker_connections 64; }\n\
-    http {\n\
-        access_log /dev/stdout;\n\
-        server { listen 80; root /srv/www; }\n\
-    }\n";
+const CONFIGURATION: &str = "
+    worker_processes 2;
+    error_log stderr;
+    pid /run/nginx.pid;
+    events { worker_connections 64; }
+    http {
+        access_log /dev/stdout;
+        server { listen 80; root /srv/www; }
+    }
+";
 
-fn project<'a>(sandbox: &'a Sandbox, port: u16, configuration: &str) -> Project<'a> {
+fn project<'a>(sandbox: &'a Sandbox, port: u16) -> Project<'a> {
     let tree = need::debian_tree().expect("the test needs it");
     let project = Project::new(
         sandbox,
@@ -88,7 +82,7 @@ services:
             tree = tree.display()
         ),
     );
-    fs::write(project.dir().join("nginx.conf"), configuration).expect("a configuration");
+    fs::write(project.dir().join("nginx.conf"), CONFIGURATION).expect("a configuration");
     fs::write(project.dir().join("client.py"), CLIENT).expect("a program");
     project
 }
@@ -117,7 +111,7 @@ print("20 answers")
 fn thousand_requests() -> TestResult {
     let sandbox = Sandbox::new()?;
     let port = net::free_port();
-    let project = project(&sandbox, port, CONFIGURATION);
+    let project = project(&sandbox, port);
     let pages = pages(&project);
     project.up();
     let inside = e2e::address(&sandbox, "real-web");
@@ -180,22 +174,4 @@ fn assert_neighbour_was_served(sandbox: &Sandbox) {
     let log = part5(sandbox, &["logs", "real-client"]);
     assert!(log.stdout.contains("20 answers"), "{log}");
     assert_eq!(exit_code(sandbox, "real-client"), Some(0), "{log}");
-}
-
-/// Without root there is no bridge and no other user to become; all else is the same.
-fn ordinary_user() -> TestResult {
-    let sandbox = Sandbox::new()?;
-    let port = net::free_port();
-    let project = project(&sandbox, port, &format!("user root;\n{CONFIGURATION}"));
-    let pages = pages(&project);
-    project.run("up", &["--detach", "web"]).assert_code(0);
-    wait_until("nginx answers", || http::answers(Ipv4Addr::LOCALHOST, port));
-    for (path, expected) in pages.iter().cycle().take(100) {
-        assert!(&http::get(Ipv4Addr::LOCALHOST, port, path)? == expected, "{path}");
-    }
-    part5(&sandbox, &["stop", "real-web"]).assert_code(0);
-    assert_eq!(exit_code(&sandbox, "real-web"), Some(0));
-    project.down();
-    assert_home_is_empty(&sandbox);
-    Ok(())
 }

@@ -34,7 +34,8 @@ impl Client {
 
     /// The line with the status, and the body.
     fn ask(&mut self, path: &str, connection: &str) -> Result<(String, Vec<u8>)> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: {connection}\r\n\r\n");
         self.stream.get_mut().write_all(request.as_bytes())?;
         let status = self.line()?;
         let mut length = None;

@@ -75,7 +75,8 @@ impl<'a> Project<'a> {
     /// As [`Project::run`], without waiting.
     pub fn spawn(&self, command: &str, words: &[&str]) -> Running {
         let file = self.file.to_str().expect("our paths are text");
-        let all: Vec<&str> = ["part5-network", command, file].iter().chain(words).copied().collect();
+        let all: Vec<&str> =
+            ["part5-network", command, file].iter().chain(words).copied().collect();
         self.sandbox.spawn(&all)
     }
 
