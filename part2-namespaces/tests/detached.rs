@@ -243,7 +243,7 @@ fn restarts() -> TestResult {
         ("on-failure", "echo start; exit 0", 1),
     ] {
         start(&sandbox, &[&format!("restart: {policy}")], script);
-        let supervised = || shared::state::supervised(&directory(&sandbox)).expect("a lock");
+        let supervised = || shared::ownership::is_supervised(&directory(&sandbox)).expect("a lock");
         wait_for("the end of its supervisor", || !supervised());
         assert_eq!(log(&sandbox).matches("start").count(), starts, "{policy}");
         remove(&sandbox);

@@ -164,11 +164,6 @@ impl Journal {
         first_error.map_or(Ok(()), Err)
     }
 
-    /// Whether anything is due at `due`.
-    pub fn is_due(&self, due: Due) -> bool {
-        read(&self.path).iter().any(|line| line.due == due)
-    }
-
     fn rewrite(&mut self, lines: &[Line]) -> Result<()> {
         let mut text = String::new();
         for line in lines {

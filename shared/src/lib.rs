@@ -10,6 +10,7 @@ pub mod home;
 pub mod identity;
 pub mod journal;
 pub mod netlink;
+pub mod ownership;
 pub mod part;
 pub mod process;
 pub mod recipe;

@@ -1,23 +1,19 @@
 //! Containers known to this machine, by name.
 //!
-//! A container is a directory: `state.json`, the `journal`, the `log`, and a `lock` that its
-//! supervisor holds as long as it lives. A container whose lock is free but which says that it
-//! runs has lost its supervisor (`kill -9`): [`sweep`] cleans up after it.
+//! A container is a directory: `state.json`, the `journal`, the `log`. Who looks after it is
+//! [`crate::ownership`]'s concern.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::container::Exit;
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::journal::{Due, Journal};
-use crate::process::{self, Process};
+use crate::process::Process;
 use crate::spec::Service;
 
 /// What is remembered of a container.
@@ -65,117 +61,6 @@ pub enum Status {
     Running,
     /// It has ended.
     Stopped,
-}
-
-/// A container's directory, with its lock held: only its supervisor has one.
-#[derive(Debug)]
-pub struct Owned {
-    dir: PathBuf,
-    lock: Flock<File>,
-}
-
-impl Owned {
-    /// Takes a new name.
-    ///
-    /// # Errors
-    /// A container has it already, or the directory cannot be made.
-    pub fn create(home: &Home, name: &str) -> Result<Self> {
-        check_name(name)?;
-        let dir = home.containers().join(name);
-        let failed =
-            |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);
-        fs::create_dir_all(home.containers()).map_err(failed)?;
-        // Made under another name and locked there, so that no sweep finds it without its lock.
-        let new = home.containers().join(unborn_name(name, std::process::id()));
-        fs::create_dir_all(&new).map_err(failed)?;
-        let lock = Self::lock(&new)?.ok_or_else(|| name_taken(&dir, name))?.lock;
-        let taken = rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            &new,
-            rustix::fs::CWD,
-            &dir,
-            rustix::fs::RenameFlags::NOREPLACE,
-        );
-        match taken {
-            Ok(()) => Ok(Self { dir, lock }),
-            Err(e) => {
-                let _ = fs::remove_dir_all(&new);
-                match e {
-                    rustix::io::Errno::EXIST => Err(name_taken(&dir, name)),
-                    e => Err(failed(e.into())),
-                }
-            }
-        }
-    }
-
-    /// Takes over a container whose supervisor is gone; None when it has one.
-    fn lock(dir: &Path) -> Result<Option<Self>> {
-        let path = dir.join("lock");
-        let file = match File::create(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            other => other
-                .map_err(|e| Error::new(format!("cannot make {}", path.display())).because(e))?,
-        };
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self { dir: dir.to_owned(), lock })),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, e)) => {
-                Err(Error::new(format!("cannot lock {}", path.display())).because(e.desc()))
-            }
-        }
-    }
-
-    /// Its directory.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// Writes its record.
-    ///
-    /// # Errors
-    /// It cannot be written (a full disk).
-    pub fn save(&self, record: &Record) -> Result<()> {
-        let path = self.dir.join("state.json");
-        let new = self.dir.join("state.new");
-        let text = serde_json::to_vec(record).unwrap_or_default();
-        fs::write(&new, text)
-            .and_then(|()| fs::rename(&new, &path))
-            .map_err(|e| Error::new(format!("cannot write {}", path.display())).because(e))
-    }
-
-    /// Undoes what is due when it stops.
-    ///
-    /// # Errors
-    /// An undo failed; it stays in the journal.
-    pub fn release(&self) -> Result<()> {
-        Journal::open(&self.dir)?.play_back(Due::Stop)
-    }
-
-    /// Undoes everything and forgets the container.
-    ///
-    /// # Errors
-    /// An undo failed; the container is still known.
-    pub fn remove(self) -> Result<()> {
-        Journal::open(&self.dir)?.play_back(Due::Remove)?;
-        // From here on nobody finds it, and the name is free.
-        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
-        let gone = self.dir.with_file_name(unborn_name(&name, std::process::id()));
-        let failed = |e| Error::new(format!("cannot remove {}", self.dir.display())).because(e);
-        fs::rename(&self.dir, &gone).map_err(failed)?;
-        drop(self.lock);
-        fs::remove_dir_all(&gone).map_err(failed)
-    }
-}
-
-fn name_taken(dir: &Path, name: &str) -> Error {
-    // Without a record it is about to run: that is written once it does.
-    let running = read(dir).is_none_or(|record| record.status != Status::Stopped);
-    let error = Error::new(format!("a container is already called {name:?}"));
-    if running {
-        error.because("it is running").hint(format!("stop it: `stop {name}`, or use `--name`"))
-    } else {
-        error.because("it has stopped").hint(format!("remove it: `rm {name}`, or use `--name`"))
-    }
 }
 
 /// A container's name: letters, digits, `_`, `.`, `-`; at most 63 characters.
@@ -226,69 +111,6 @@ fn dirs(home: &Home) -> Vec<PathBuf> {
     born.map(|entry| entry.path()).collect()
 }
 
-/// Cleans up after containers that lost their supervisor, and after those who were killed before
-/// a container had its name. Answers what could not be done.
-pub fn sweep(home: &Home) -> Vec<Error> {
-    let entries = fs::read_dir(home.containers()).into_iter().flatten().flatten();
-    let mut errors = Vec::new();
-    for entry in entries {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        match unborn_of(&name) {
-            None => errors.extend(sweep_one(&entry.path()).err()),
-            Some(pid) if process::start_time(pid).is_some() => {}
-            Some(_) => drop(fs::remove_dir_all(entry.path())),
-        }
-    }
-    errors
-}
-
-/// What a directory is called before a container has its name, and after.
-fn unborn_name(name: &str, pid: u32) -> String {
-    format!(".{name}.{pid}")
-}
-
-/// The process that is at work on a directory called so.
-fn unborn_of(name: &str) -> Option<Pid> {
-    let (_, pid) = name.strip_prefix('.')?.rsplit_once('.')?;
-    pid.parse().ok().map(Pid::from_raw)
-}
-
-/// Cleans up after one container if it lost its supervisor.
-///
-/// # Errors
-/// An undo failed.
-pub fn sweep_one(dir: &Path) -> Result<()> {
-    if read(dir).is_some_and(|record| record.status == Status::Stopped) && !is_due(dir)? {
-        return Ok(());
-    }
-    let Some(owned) = Owned::lock(dir)? else { return Ok(()) };
-    owned.release()?;
-    match read(dir) {
-        Some(mut record) if !record.remove_on_stop && record.status != Status::Created => {
-            if record.status != Status::Stopped {
-                // Nobody saw how it ended; its supervisor's end killed it.
-                record.exit = Some(Exit { code: 137, signal: Some(9), out_of_memory: false });
-                record.finished = Some(SystemTime::now());
-            }
-            record.status = Status::Stopped;
-            owned.save(&record)
-        }
-        _ => owned.remove(),
-    }
-}
-
-/// Whether a container's supervisor lives.
-///
-/// # Errors
-/// The lock cannot be looked at.
-pub fn supervised(dir: &Path) -> Result<bool> {
-    Ok(dir.exists() && Owned::lock(dir)?.is_none())
-}
-
-fn is_due(dir: &Path) -> Result<bool> {
-    Ok(Journal::open(dir)?.is_due(Due::Stop))
-}
-
 /// Changes the record of a container whose supervisor lives (new limits). The supervisor takes
 /// the change over the next time it writes the record.
 ///
@@ -305,19 +127,6 @@ pub fn amend(home: &Home, name: &str, change: impl FnOnce(&mut Record)) -> Resul
     fs::write(&new, text)
         .and_then(|()| fs::rename(&new, &path))
         .map_err(|e| Error::new(format!("cannot write {}", path.display())).because(e))
-}
-
-/// Removes a stopped container and what it keeps.
-///
-/// # Errors
-/// It is running, or an undo failed.
-pub fn remove(home: &Home, name: &str) -> Result<()> {
-    let record = find(home, name)?;
-    match Owned::lock(&home.containers().join(&record.name))? {
-        Some(owned) => owned.remove(),
-        None => Err(Error::new(format!("{name:?} is running"))
-            .hint(format!("stop it first: `stop {name}`, or `rm --force {name}`"))),
-    }
 }
 
 impl Record {

@@ -19,11 +19,11 @@ use shared::container::{self, Running, Streams};
 use shared::home::Home;
 use shared::journal::{Due, Journal};
 use shared::netlink::{Netlink, Veth, index_of};
+use shared::ownership::Owned;
 use shared::part::{Request, User};
 use shared::process;
 use shared::recipe::Recipe;
 use shared::spec::{Attachment, Network, Port, Protocol, Service, Spec};
-use shared::state::Owned;
 
 /// The host's address on the cable to the world.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);

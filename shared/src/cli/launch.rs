@@ -16,11 +16,12 @@ use crate::container::{self, Exit, Narrator, Streams};
 use crate::error::{Call, EXIT_OURS, Error, Result};
 use crate::home::Home;
 use crate::journal::Journal;
+use crate::ownership::Owned;
 use crate::part::{Part, Request, User};
 use crate::recipe::{Recipe, Step};
 use crate::rootfs;
 use crate::spec::{Restart, Service, Spec};
-use crate::state::{self, Owned, Record, Status};
+use crate::state::{self, Record, Status};
 use crate::sys;
 
 /// The longest pause between two restarts.
@@ -182,7 +183,8 @@ impl Launch<'_> {
                 leave_terminal();
             };
             let exit = run_once(owned, recipe, record, &streams, &signals, None, answered)?;
-            self.restart_while_wanted(owned, record, &streams, &signals, exit)
+            self.restart_while_wanted(owned, record, &streams, &signals, exit)?;
+            owned.settle()
         });
         match result {
             Ok(()) => 0,

@@ -9,6 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::ownership;
 use crate::part::Command;
 use crate::state::{self, Record};
 
@@ -140,11 +141,11 @@ pub fn stop(home: &Home, name: &str, grace: Option<Duration>) -> Result<()> {
     let signal = service.stop_signal.unwrap_or(Signal::SIGTERM as i32);
     let grace = grace.or(service.stop_grace_period).unwrap_or(GRACE);
     let give_up = Instant::now() + grace + PATIENCE;
-    if state::supervised(&dir)? {
+    if ownership::is_supervised(&dir)? {
         // Tells a supervisor that would restart it not to.
         let _ = fs::write(dir.join("stopping"), "");
     }
-    while state::supervised(&dir)? {
+    while ownership::is_supervised(&dir)? {
         // Looked up each time: it may be between two lives, or have just begun another.
         if let Some(process) = state::read(&dir).and_then(|record| record.process()) {
             process.signal(signal)?;
@@ -158,7 +159,7 @@ pub fn stop(home: &Home, name: &str, grace: Option<Duration>) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
-    state::sweep_one(&dir)
+    ownership::sweep_one(&dir)
 }
 
 /// Removes a container and what it wrote; with `force`, kills it first.
@@ -174,5 +175,5 @@ pub fn remove(home: &Home, name: &str, force: bool) -> Result<()> {
         // It ran in the foreground and has removed itself.
         return Ok(());
     }
-    state::remove(home, name)
+    ownership::remove(home, name)
 }

@@ -43,7 +43,7 @@ pub fn main(part: &Part) -> ExitCode {
     let matches = define(part).get_matches();
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(2) };
     // Whatever was killed before it could clean up is cleaned up now.
-    for error in crate::state::sweep(&Home::of_this_user()) {
+    for error in crate::ownership::sweep(&Home::of_this_user()) {
         output::warn(&error.to_string());
     }
     let command = part.commands.iter().find(|command| command.name == name);
