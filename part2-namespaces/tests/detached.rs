@@ -302,13 +302,17 @@ fn undone_twice() -> TestResult {
     start(&sandbox, &[], "echo ready; sleep 60");
     kill(supervisor(&sandbox), Signal::SIGKILL)?;
     let journal = directory(&sandbox).join("journal");
+    // A lock that nobody holds: the sign of a crash.
+    let lock = directory(&sandbox).join("lock");
     let lines = fs::read_to_string(&journal)?;
     assert!(lines.contains("kill"), "{lines}");
     for text in [lines.clone(), lines.clone() + &lines, lines.clone() + "{\"due\":\"stop\",\"un"] {
         fs::write(&journal, text)?;
+        fs::write(&lock, "")?;
         let output = part2(&sandbox, &["ps", "-a"]);
         assert_eq!((output.assert_stdout("exited (137)").code(), &*output.stderr), (0, ""));
     }
+    fs::write(&lock, "")?;
     // A state that cannot be read is that of a container which was never whole.
     fs::write(directory(&sandbox).join("state.json"), "{\"name\":")?;
     assert_eq!(part2(&sandbox, &["ps", "-qa"]).assert_code(0).stdout, "");
