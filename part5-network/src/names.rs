@@ -80,7 +80,7 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.insert_before(before, write);
     let mount = Step::new(PART, Place::Child, "name files")
         .what("mount them over the image's")
-        .why("so the host can write a new neighbour into them while the container runs")
+        .why("the host can then write a new neighbour into them while the container runs")
         .section("5.5")
         .shell("mount --bind hosts etc/hosts; mount --bind hostname etc/hostname; …")
         .does(move || {

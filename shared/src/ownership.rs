@@ -20,6 +20,9 @@ use crate::journal::{Due, Journal};
 use crate::process;
 use crate::state::{Record, Status, check_name, find, read};
 
+/// Bytes that a record and a journal of some size take, and a log.
+const ROOM: u64 = 32 << 10;
+
 /// A container's directory, with its lock held: only its supervisor has one.
 #[derive(Debug)]
 pub struct Owned {
@@ -82,6 +85,24 @@ impl Owned {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Looks whether the disk has room for its record and journal: once the program runs, it is
+    /// too late to find out. (To reserve the room costs a millisecond.)
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn check_room(&self) -> Result<()> {
+        let found = rustix::fs::statvfs(&self.dir)
+            .map_err(|e| Error::new(format!("cannot look at {}", self.dir.display())).because(e))?;
+        let free = if nix::unistd::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+        // A file system without blocks does not say how much it holds.
+        if found.f_blocks == 0 || free.saturating_mul(found.f_frsize) >= ROOM {
+            return Ok(());
+        }
+        Err(Error::new(format!("cannot write to {}", self.dir.display()))
+            .because(Errno::ENOSPC.desc())
+            .hint("free some disk space (`df -h`), or choose a disk with INSIDE_DOCKER_HOME=DIR"))
     }
 
     /// Writes its record.

@@ -271,6 +271,7 @@ fn run_once(
     narrator: Option<Narrator>,
     started: impl FnOnce(),
 ) -> Result<Exit> {
+    owned.check_room()?;
     let mut journal = Journal::open(owned.dir())?;
     let running = container::start(recipe, &mut journal, streams, narrator)?;
     record.pid = running.pid.as_raw();

@@ -75,16 +75,14 @@ pub fn start(
         Err(errno) => return Err(clone_failed(recipe, errno)),
     };
     drop(child);
-    let Some(start_time) = process::start_time(pid) else {
-        return Err(Error::new("cannot read /proc of the new process").hint("is /proc mounted?"));
-    };
-    journal.record(Due::Stop, &Undo::Kill { pid: pid.as_raw(), start_time })?;
-    for (number, step) in recipe.at(Place::Clone) {
-        tell(&mut narrator, number, step);
-    }
-
-    let mut new = Running { pid, pidfd, start_time, terminal: None };
-    match attach(recipe, journal, &host, &mut new, &mut narrator) {
+    let mut new = Running { pid, pidfd, start_time: 0, terminal: None };
+    let started = write_down(&mut new, journal).and_then(|()| {
+        for (number, step) in recipe.at(Place::Clone) {
+            tell(&mut narrator, number, step);
+        }
+        attach(recipe, journal, &host, &mut new, &mut narrator)
+    });
+    match started {
         Ok(()) => Ok(new),
         Err(error) => {
             let _ = process::send_signal(new.pidfd.as_fd(), Signal::SIGKILL as i32);
@@ -92,6 +90,15 @@ pub fn start(
             Err(error)
         }
     }
+}
+
+/// Whatever ends us from now on: the next command ends the new process.
+fn write_down(new: &mut Running, journal: &mut Journal) -> Result<()> {
+    let Some(start_time) = process::start_time(new.pid) else {
+        return Err(Error::new("cannot read /proc of the new process").hint("is /proc mounted?"));
+    };
+    new.start_time = start_time;
+    journal.record(Due::Stop, &Undo::Kill { pid: new.pid.as_raw(), start_time })
 }
 
 /// The host's work while the child does its own, then the child's answer.
