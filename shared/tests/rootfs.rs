@@ -154,7 +154,8 @@ fn with_proc_it_sees_processes_and_their_owners() -> TestResult {
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}{errors}");
-    assert!(text.lines().any(|line| line.starts_with("root") && line.ends_with(" probe sleep 30")));
+    let of_root = |line: &str| line.starts_with("root") && line.ends_with(" probe sleep 30");
+    assert!(text.lines().any(of_root), "{text}");
     assert!(text.contains("started 3 of 3"), "{text}");
     // `probe look --json` is JSON, and sees the few processes of its namespace.
     let start = text.find("{\n").unwrap();
