@@ -4,17 +4,17 @@ use std::net::Ipv4Addr;
 
 use shared::spec::{Attachment, Network};
 
-use crate::harness::Test;
+use crate::harness::{Test, needs};
 use crate::lab::{HOST, Lab, WORLD, ask, ask_udp, inside, project, service, world};
-use crate::test;
+use crate::{test, test_with};
 
 pub fn tests() -> Vec<Test> {
     vec![
         test("neighbours_reach_each_other_by_address_and_name", neighbours),
-        test("the_world_is_reached_with_the_hosts_address", the_world),
+        test_with("the_world_is_reached_with_the_hosts_address", needs![nft], the_world),
         test("another_network_is_not_reached", another_network),
         test("an_internal_network_has_no_way_out", internal),
-        test("a_container_on_two_networks_reaches_both", two_networks),
+        test_with("a_container_on_two_networks_reaches_both", needs![nft], two_networks),
         test("the_world_does_not_reach_a_container_unasked", unasked),
         test("addresses_are_checked_before_anything_starts", addresses),
         test("a_plan_changes_nothing", plan),
