@@ -4,10 +4,13 @@
 //! something else, and behind the wall.
 #![allow(unsafe_code)] // the attempts are raw system calls
 
+#[path = "../../shared/tests/harness/mod.rs"]
+mod harness;
+
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode, ExitStatus, Output};
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use harness::{Need, Test, TestResult, need, needs, test};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 use part2_namespaces::capabilities::{self, CapabilitySet};
@@ -96,8 +99,7 @@ fn main() -> ExitCode {
         let words: Vec<&str> = arguments[2..].iter().map(String::as_str).collect();
         return ExitCode::from(inside(&words) as u8);
     }
-    let trials = seccomp_trials().into_iter().chain(capability_trials()).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    harness::run(seccomp_tests().into_iter().chain(capability_tests()).collect())
 }
 
 /// The program behind the wall. Its exit status is the answer.
@@ -175,63 +177,64 @@ fn status(words: &[&str]) -> ExitStatus {
     run(words).status
 }
 
-fn seccomp_trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> = ATTEMPTS
+fn seccomp_tests() -> Vec<Test> {
+    let mut tests: Vec<Test> = ATTEMPTS
         .iter()
         .map(|attempt| {
-            let open = status(&["open", attempt.name]);
-            let refused = attempt.refused_with as i32;
-            let tells = open.code().is_some_and(|code| code != refused);
-            if !tells {
-                println!("SKIPPED {}: refused here also without the filter", attempt.name);
-            }
-            Trial::test(format!("seccomp::{}", attempt.name), move || {
-                equal("its answer", status(&["filtered", attempt.name]).code(), Some(refused))
+            let refused = Some(attempt.refused_with as i32);
+            test(format!("seccomp::{}", attempt.name), vec![tells(attempt)], move || {
+                equal("its answer", status(&["filtered", attempt.name]).code(), refused)
             })
-            .with_ignored_flag(!tells)
         })
         .collect();
-    trials.extend(ORDINARY.iter().map(|(name, _)| {
-        Trial::test(format!("seccomp::ordinary::{name}"), move || {
+    tests.extend(ORDINARY.iter().map(|(name, _)| {
+        test(format!("seccomp::ordinary::{name}"), needs![], move || {
             equal("in the open", status(&["open", name]).code(), Some(0))?;
             equal("behind the filter", status(&["filtered", name]).code(), Some(0))
         })
     }));
-    trials.push(Trial::test("seccomp::sys_admin_may_unshare", || {
+    tests.push(test("seccomp::sys_admin_may_unshare", needs![], || {
         equal("its answer", status(&["filtered-admin", "unshare_nothing"]).code(), Some(0))
     }));
-    let has_32_bit = status(&["open", "int_0x80"]).success();
-    if !has_32_bit {
-        println!("SKIPPED 32-bit programs: this kernel does not run them");
-    }
-    trials.push(
-        Trial::test("seccomp::a_32_bit_call_is_killed", || {
-            equal("signal", status(&["filtered", "int_0x80"]).signal(), Some(libc::SIGSYS))
-        })
-        .with_ignored_flag(!has_32_bit),
-    );
-    trials
+    tests.push(test("seccomp::a_32_bit_call_is_killed", vec![runs_32_bit()], || {
+        equal("signal", status(&["filtered", "int_0x80"]).signal(), Some(libc::SIGSYS))
+    }));
+    tests
 }
 
-fn capability_trials() -> Vec<Trial> {
-    let root = Uid::effective().is_root();
-    if !root {
-        println!("SKIPPED capabilities: only root has some to take away");
-    }
+/// In the open the kernel answers something else than the filter does.
+fn tells(attempt: &'static Attempt) -> Need {
+    need::custom(&format!("open_{}", attempt.name), || {
+        let open = status(&["open", attempt.name]).code();
+        let tells = open.is_some_and(|code| code != attempt.refused_with as i32);
+        tells.then_some(()).ok_or("it is refused here also without the filter".into())
+    })
+}
+
+/// Not every kernel runs 32-bit programs.
+fn runs_32_bit() -> Need {
+    need::custom("runs_32_bit", || {
+        let runs = status(&["open", "int_0x80"]).success();
+        runs.then_some(()).ok_or("this kernel does not run 32-bit programs".into())
+    })
+}
+
+/// Only root has some to take away.
+fn capability_tests() -> Vec<Test> {
     // What we may keep of the default depends on what this machine's root has.
     let keep =
         CapabilitySet::own().map_or(CapabilitySet::EMPTY, |own| CapabilitySet::DEFAULT.and(own));
-    let trials = vec![
-        Trial::test("capabilities::root_has_exactly_what_it_keeps", move || {
+    vec![
+        test("capabilities::root_has_exactly_what_it_keeps", needs![root], move || {
             sets_after(0, keep, [0, keep.bits(), keep.bits(), keep.bits(), 0])
         }),
-        Trial::test("capabilities::another_user_has_none", move || {
+        test("capabilities::another_user_has_none", needs![root], move || {
             sets_after(NOBODY, keep, [0, 0, 0, keep.bits(), 0])
         }),
-        Trial::test("capabilities::root_without_any_has_none", || {
+        test("capabilities::root_without_any_has_none", needs![root], || {
             sets_after(0, CapabilitySet::EMPTY, [0; 5])
         }),
-        Trial::test("capabilities::chroot_needs_sys_chroot", move || {
+        test("capabilities::chroot_needs_sys_chroot", needs![root], move || {
             let chroot = |keep: CapabilitySet| {
                 status(&["capabilities", "0", &keep.bits().to_string(), "chroot"]).code()
             };
@@ -239,13 +242,12 @@ fn capability_trials() -> Vec<Trial> {
             let without = keep.without(CapabilitySet::of(&["SYS_CHROOT"]));
             equal("without it", chroot(without), Some(libc::EPERM))
         }),
-    ];
-    trials.into_iter().map(|trial| trial.with_ignored_flag(!root)).collect()
+    ]
 }
 
 /// Whether a program executed by `user` has these inheritable, permitted, effective, bounding
 /// and ambient sets.
-fn sets_after(user: u32, keep: CapabilitySet, wanted: [u64; 5]) -> Result<(), Failed> {
+fn sets_after(user: u32, keep: CapabilitySet, wanted: [u64; 5]) -> TestResult {
     let output = run(&["capabilities", &user.to_string(), &keep.bits().to_string(), "status"]);
     let text = String::from_utf8_lossy(&output.stdout);
     for (name, wanted) in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].iter().zip(wanted) {
@@ -256,7 +258,7 @@ fn sets_after(user: u32, keep: CapabilitySet, wanted: [u64; 5]) -> Result<(), Fa
     Ok(())
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> Result<(), Failed> {
+fn equal<T: PartialEq + std::fmt::Debug>(what: &str, found: T, wanted: T) -> TestResult {
     if found == wanted {
         return Ok(());
     }

@@ -2,19 +2,53 @@
 //!
 //! Works on cgroup v1, hybrid and v2; needs root and a writable cgroup file system.
 
+#[path = "../../shared/tests/harness/mod.rs"]
+mod harness;
+
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
+use harness::{TestResult, needs, test};
 use nix::errno::Errno;
 use part3_cgroups::hierarchy::{Cgroups, Controller, Version};
 use part3_cgroups::limits::Limits;
 use part3_cgroups::placement::Placement;
 use part3_cgroups::settings::{Located, Setting, settings};
-use part3_cgroups::{devices, oom, settings, steps};
+use part3_cgroups::{device_program, devices, oom, settings, steps};
 use shared::journal::{Due, Journal};
 use shared::recipe::{Context, Outcome, Step};
 use shared::spec::Service;
+
+fn main() -> ExitCode {
+    harness::run(vec![
+        test(
+            "who_uses_too_much_memory_is_killed",
+            needs![root, cgroups],
+            who_uses_too_much_memory_is_killed,
+        ),
+        test(
+            "a_fork_bomb_stops_at_its_limit",
+            needs![root, cgroups],
+            a_fork_bomb_stops_at_its_limit,
+        ),
+        test(
+            "a_device_that_is_not_on_the_list_cannot_be_opened",
+            needs![root, cgroups],
+            a_device_that_is_not_on_the_list_cannot_be_opened,
+        ),
+        test(
+            "a_value_that_the_kernel_changes_is_noticed",
+            needs![root, cgroups],
+            a_value_that_the_kernel_changes_is_noticed,
+        ),
+        test(
+            "the_kernel_accepts_the_default_device_program",
+            needs![root],
+            the_kernel_accepts_the_default_device_program,
+        ),
+    ])
+}
 
 /// The cgroups of a container that has no walls but these; removed when dropped.
 struct Cell {
@@ -24,22 +58,14 @@ struct Cell {
 }
 
 impl Cell {
-    /// None, and says why, where this user or machine cannot have one.
-    fn new(name: &str, service: &Service) -> Option<Self> {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED: needs root");
-            return None;
-        }
+    fn new(name: &str, service: &Service) -> Self {
         let limits = Limits::of(service).expect("limits");
         let mut asked: Vec<_> =
             settings(&limits, Version::V2).iter().map(|setting| setting.controller).collect();
         asked.push(Controller::Devices);
         let name = format!("inside-docker-test-{name}-{}", std::process::id());
         let placement = Placement::find(&Cgroups::detect(), &name, &asked);
-        if !placement.missing.is_empty() {
-            eprintln!("SKIPPED: no cgroup to be had: {:?}", placement.missing);
-            return None;
-        }
+        assert!(placement.missing.is_empty(), "no cgroup to be had: {:?}", placement.missing);
         let dir = tempfile::tempdir().expect("a directory");
         let mut journal = Journal::open(dir.path()).expect("a journal");
         let step = steps::make(&placement.groups);
@@ -48,7 +74,7 @@ impl Cell {
         run(&step).expect("cgroups");
         let located = cell.placement.locate(|version| settings(&limits, version));
         run(&steps::limit(located)).expect("limits");
-        Some(cell)
+        cell
     }
 
     /// Runs a shell script inside.
@@ -89,10 +115,9 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim().to_owned()
 }
 
-#[test]
-fn who_uses_too_much_memory_is_killed() {
+fn who_uses_too_much_memory_is_killed() -> TestResult {
     let service = Service { mem_limit: Some(16 << 20), ..Service::default() };
-    let Some(cell) = Cell::new("memory", &service) else { return };
+    let cell = Cell::new("memory", &service);
     let group = cell.placement.with(Controller::Memory).expect("memory");
     let counter = group.dir.join(oom::file(group.version));
 
@@ -100,23 +125,23 @@ fn who_uses_too_much_memory_is_killed() {
     assert_eq!(oom::kills(&counter), Ok(0));
     assert_eq!(cell.sh("exec tail /dev/zero").status.signal(), Some(9));
     assert_eq!(oom::kills(&counter), Ok(1));
+    Ok(())
 }
 
-#[test]
-fn a_fork_bomb_stops_at_its_limit() {
+fn a_fork_bomb_stops_at_its_limit() -> TestResult {
     let service = Service { pids_limit: Some(10), ..Service::default() };
-    let Some(cell) = Cell::new("pids", &service) else { return };
+    let cell = Cell::new("pids", &service);
     // A shell that cannot fork tries again for a while, or ends.
     let bomb = cell.sh("i=0; while [ $i -lt 30 ]; do sleep 60 >&- 2>&- & i=$((i+1)); done");
     assert!(!bomb.status.success(), "{bomb:?}");
     let count = std::fs::read_to_string(cell.dir(Controller::Pids).join("pids.current"));
     let count: u32 = count.expect("a count").trim().parse().expect("a number");
     assert!((5..=10).contains(&count), "{count} processes");
+    Ok(())
 }
 
-#[test]
-fn a_device_that_is_not_on_the_list_cannot_be_opened() {
-    let Some(cell) = Cell::new("devices", &Service::default()) else { return };
+fn a_device_that_is_not_on_the_list_cannot_be_opened() -> TestResult {
+    let cell = Cell::new("devices", &Service::default());
     let group = cell.placement.with(Controller::Devices).expect("devices");
     let rules = devices::rules(&Service::default()).expect("rules");
     let dir = tempfile::tempdir_in("/dev").expect("a directory where devices work");
@@ -131,11 +156,11 @@ fn a_device_that_is_not_on_the_list_cannot_be_opened() {
     let after = cell.sh(&open);
     assert!(text(&after.stderr).contains("not permitted"), "{after:?}");
     assert_eq!(text(&after.stdout), "null");
+    Ok(())
 }
 
-#[test]
-fn a_value_that_the_kernel_changes_is_noticed() {
-    let Some(cell) = Cell::new("changed", &Service::default()) else { return };
+fn a_value_that_the_kernel_changes_is_noticed() -> TestResult {
+    let cell = Cell::new("changed", &Service::default());
     let group = cell.placement.with(Controller::Memory).expect("memory");
     let file = match group.version {
         Version::V1 => &["memory.limit_in_bytes"],
@@ -152,4 +177,11 @@ fn a_value_that_the_kernel_changes_is_noticed() {
     let located = Located { dir: group.dir.clone(), setting };
     let failed = settings::write_all(&[located]).expect_err("not a whole page");
     assert_eq!(failed.errno, Errno::ERANGE);
+    Ok(())
+}
+
+fn the_kernel_accepts_the_default_device_program() -> TestResult {
+    let program = device_program::program(&devices::default_rules());
+    shared::sys::bpf::load_device_program(&program).expect("the verifier's consent");
+    Ok(())
 }

@@ -1,17 +1,17 @@
-//! What it costs, in microseconds: `cargo test --test network_parts -- --ignored --nocapture`.
+//! What it costs, in microseconds: `cargo test -p part5-network --test network_parts -- costs`.
 
 use std::time::Instant;
 
-use libtest_mimic::Trial;
 use part5_network::network::{self, Wish};
 use shared::journal::{Due, Journal, Undo};
 use shared::netlink::{Netlink, nft};
 
+use crate::harness::Test;
 use crate::lab::{Lab, inside, port, world};
-use crate::trial;
+use crate::test;
 
-pub fn trials() -> Vec<Trial> {
-    vec![trial("costs", costs).with_ignored_flag(true)]
+pub fn tests() -> Vec<Test> {
+    vec![test("costs", costs)]
 }
 
 const ROUNDS: usize = 200;

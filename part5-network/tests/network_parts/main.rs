@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod costs;
+#[path = "../../../shared/tests/harness/mod.rs"]
+mod harness;
 mod lab;
 mod published;
 mod reach;
@@ -15,37 +17,45 @@ mod server;
 mod unprivileged;
 mod volumes;
 
-use libtest_mimic::{Arguments, Trial};
+use std::process::ExitCode;
 
-fn main() {
+use harness::{Need, Test, need, needs};
+
+fn main() -> ExitCode {
     let argv: Vec<String> = std::env::args().collect();
     // The program in the containers is this one.
     if argv.get(1).is_some_and(|word| word == "serve") {
         server::serve(&argv[2]);
     }
-    let mut arguments = Arguments::from_args();
-    // `clone3` and `fork` copy one thread only.
-    arguments.test_threads = Some(1);
-    if !arguments.list
-        && let Err(reason) = lab::enter()
-    {
-        println!("SKIPPED: {reason}");
-        return;
+    let mut tests = Vec::new();
+    tests.extend(reach::tests());
+    tests.extend(published::tests());
+    tests.extend(volumes::tests());
+    tests.extend(unprivileged::tests());
+    if argv.iter().any(|word| word == "costs") {
+        tests.extend(costs::tests());
     }
-    let mut trials = Vec::new();
-    trials.extend(reach::trials());
-    trials.extend(published::trials());
-    trials.extend(volumes::trials());
-    trials.extend(unprivileged::trials());
-    trials.extend(costs::trials());
-    libtest_mimic::run(&arguments, trials).exit();
+    harness::run(tests)
 }
 
-/// A test that leaves nothing behind: that is asserted after each.
-fn trial(name: &str, test: fn()) -> Trial {
-    Trial::test(name, move || {
-        test();
+/// A test in the lab that needs no more than that.
+fn test(name: &str, body: fn()) -> Test {
+    test_with(name, needs![], body)
+}
+
+/// A test in the lab that leaves nothing behind: that is asserted after each.
+fn test_with(name: &str, more: Vec<Need>, body: fn()) -> Test {
+    let mut all = needs![root, bridge];
+    all.extend(more);
+    all.push(the_lab());
+    harness::test(name, all, move || {
+        body();
         lab::assert_clean();
         Ok(())
     })
+}
+
+/// Namespaces of our own. They are entered when the first test asks for them, once for all.
+fn the_lab() -> Need {
+    need::custom("lab", lab::enter)
 }

@@ -4,25 +4,25 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
 
-use libtest_mimic::Trial;
 use shared::netlink::nft::{self, Element};
 use shared::netlink::{Netlink, index_of};
 
+use crate::harness::{Test, needs};
 use crate::lab::{HOST, Lab, WORLD, ask, ask_udp, inside, port, project, service, world};
-use crate::trial;
+use crate::{test, test_with};
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
-pub fn trials() -> Vec<Trial> {
+pub fn tests() -> Vec<Test> {
     vec![
-        trial("a_port_is_reached_from_everywhere", everywhere),
-        trial("a_port_on_127_0_0_1_is_the_hosts_alone", on_localhost),
-        trial("a_free_port_is_chosen", chosen),
-        trial("a_taken_port_is_named_before_anything_starts", taken),
-        trial("a_restarted_container_gets_its_port_again", again),
-        trial("an_undo_does_not_touch_what_others_have_by_now", undo_of_others),
-        trial("a_flushed_firewall_comes_back_with_the_next_network", flushed),
-        trial("without_nft_a_forwarder_takes_over", forwarder),
+        test_with("a_port_is_reached_from_everywhere", needs![nft], everywhere),
+        test("a_port_on_127_0_0_1_is_the_hosts_alone", on_localhost),
+        test("a_free_port_is_chosen", chosen),
+        test("a_taken_port_is_named_before_anything_starts", taken),
+        test("a_restarted_container_gets_its_port_again", again),
+        test_with("an_undo_does_not_touch_what_others_have_by_now", needs![nft], undo_of_others),
+        test_with("a_flushed_firewall_comes_back_with_the_next_network", needs![nft], flushed),
+        test("without_nft_a_forwarder_takes_over", forwarder),
     ]
 }
 

@@ -2,22 +2,22 @@
 
 use std::net::Ipv4Addr;
 
-use libtest_mimic::Trial;
 use shared::spec::{Attachment, Network};
 
+use crate::harness::{Test, needs};
 use crate::lab::{HOST, Lab, WORLD, ask, ask_udp, inside, project, service, world};
-use crate::trial;
+use crate::{test, test_with};
 
-pub fn trials() -> Vec<Trial> {
+pub fn tests() -> Vec<Test> {
     vec![
-        trial("neighbours_reach_each_other_by_address_and_name", neighbours),
-        trial("the_world_is_reached_with_the_hosts_address", the_world),
-        trial("another_network_is_not_reached", another_network),
-        trial("an_internal_network_has_no_way_out", internal),
-        trial("a_container_on_two_networks_reaches_both", two_networks),
-        trial("the_world_does_not_reach_a_container_unasked", unasked),
-        trial("addresses_are_checked_before_anything_starts", addresses),
-        trial("a_plan_changes_nothing", plan),
+        test("neighbours_reach_each_other_by_address_and_name", neighbours),
+        test_with("the_world_is_reached_with_the_hosts_address", needs![nft], the_world),
+        test("another_network_is_not_reached", another_network),
+        test("an_internal_network_has_no_way_out", internal),
+        test_with("a_container_on_two_networks_reaches_both", needs![nft], two_networks),
+        test("the_world_does_not_reach_a_container_unasked", unasked),
+        test("addresses_are_checked_before_anything_starts", addresses),
+        test("a_plan_changes_nothing", plan),
     ]
 }
 

@@ -4,18 +4,18 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::chown;
 
-use libtest_mimic::Trial;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Uid, setgid, setgroups, setuid};
 
+use crate::harness::Test;
 use crate::lab::{HOST, Lab, ask, ask_udp, inside, port, project, service, world};
-use crate::trial;
+use crate::test;
 
 /// Nobody in particular.
 const USER: u32 = 64_123;
 
-pub fn trials() -> Vec<Trial> {
-    vec![trial("without_root_a_forwarder_publishes", forwarder)]
+pub fn tests() -> Vec<Test> {
+    vec![test("without_root_a_forwarder_publishes", forwarder)]
 }
 
 fn forwarder() {

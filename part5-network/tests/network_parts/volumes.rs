@@ -4,22 +4,22 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use shared::spec::{Mount, Service, Source};
 
+use crate::harness::Test;
 use crate::lab::{Lab, project, service};
-use crate::trial;
+use crate::test;
 
-pub fn trials() -> Vec<Trial> {
+pub fn tests() -> Vec<Test> {
     vec![
-        trial("a_bind_volume_is_the_hosts_directory", bind),
-        trial("a_read_only_volume_cannot_be_written", read_only),
-        trial("a_file_can_be_a_volume", file),
-        trial("a_named_volume_starts_with_the_images_files_and_stays", named),
-        trial("an_anonymous_volume_ends_with_its_container", anonymous),
-        trial("a_link_in_the_image_does_not_lead_out", links),
-        trial("a_missing_source_is_an_error_before_anything_starts", missing),
-        trial("a_target_that_cannot_be_is_an_error", targets),
+        test("a_bind_volume_is_the_hosts_directory", bind),
+        test("a_read_only_volume_cannot_be_written", read_only),
+        test("a_file_can_be_a_volume", file),
+        test("a_named_volume_starts_with_the_images_files_and_stays", named),
+        test("an_anonymous_volume_ends_with_its_container", anonymous),
+        test("a_link_in_the_image_does_not_lead_out", links),
+        test("a_missing_source_is_an_error_before_anything_starts", missing),
+        test("a_target_that_cannot_be_is_an_error", targets),
     ]
 }
 
