@@ -1,7 +1,7 @@
 //! `up` and `down`: all services of a file.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
@@ -17,7 +17,7 @@ use shared::state::{self, Record, Status};
 use shared::{Call, Error, Result, container, sys};
 
 use crate::logs::{GLANCE, Tail};
-use crate::publish;
+use crate::{next_steps, publish};
 
 /// The file that is meant when none is named.
 pub(crate) const HERE: &str = "service-specs.yml";
@@ -83,7 +83,7 @@ struct Project<'a> {
 }
 
 impl<'a> Project<'a> {
-    fn load(part: &'a Part, file: &std::path::Path) -> Result<Self> {
+    fn load(part: &'a Part, file: &Path) -> Result<Self> {
         Ok(Self { part, home: Home::of_this_user(), spec: Spec::load(file)? })
     }
 
@@ -99,8 +99,9 @@ impl<'a> Project<'a> {
     }
 
     fn up(&self, up: &Up) -> Result<u8> {
+        let services = in_order(&self.spec, &up.services)?;
         let mut to_start = Vec::new();
-        for service in in_order(&self.spec, &up.services)? {
+        for service in services.iter().copied() {
             match state::find(&self.home, &self.spec.container_name(service)) {
                 Ok(record) if record.status != Status::Stopped => {
                     println!("{} is up already", record.name);
@@ -124,15 +125,15 @@ impl<'a> Project<'a> {
                 }
                 return Ok(code);
             }
-            println!("{}", self.describe(&name));
+            println!("{}", next_steps::done(&self.home, &name));
             started.push(name);
         }
+        let all: Vec<_> =
+            services.iter().map(|service| self.spec.container_name(service)).collect();
+        println!("\n{}\n", next_steps::then(&self.home, &up.spec, &all, up.detach));
         match signals {
-            None => {
-                self.say_what_next(&up.spec);
-                Ok(0)
-            }
-            Some(signals) => self.watch(&started, &signals),
+            None => Ok(0),
+            Some(signals) => self.watch(&up.spec, &started, &signals),
         }
     }
 
@@ -156,25 +157,8 @@ impl<'a> Project<'a> {
         publish::check(&ports, &self.home)
     }
 
-    /// `web  10.89.0.2/24  0.0.0.0:8080->80/tcp`
-    fn describe(&self, name: &str) -> String {
-        let mut words = vec![format!("{name} is up")];
-        if let Ok(record) = state::find(&self.home, name) {
-            words.extend(record.addresses.into_iter().map(|(_, address)| address));
-        }
-        words.extend(publish::remembered(&self.home.containers().join(name)));
-        words.join("  ")
-    }
-
-    fn say_what_next(&self, file: &std::path::Path) {
-        let (binary, file) = (self.part.binary, file.display());
-        println!(
-            "look: {binary} ps {file}; {binary} logs -f -s {file}\nend:  {binary} down {file}"
-        );
-    }
-
     /// Shows what they write until all have ended, or Ctrl-C, which stops them.
-    fn watch(&self, names: &[String], signals: &SignalFd) -> Result<u8> {
+    fn watch(&self, file: &Path, names: &[String], signals: &SignalFd) -> Result<u8> {
         let mut tails = names
             .iter()
             .map(|name| Tail::open(&self.home, name, None))
@@ -189,6 +173,7 @@ impl<'a> Project<'a> {
             stop(&self.home, name, None)?;
         }
         Tail::show_all(&mut tails)?;
+        output::note(&format!("stopped; {} removes them", next_steps::down(file)));
         Ok(0)
     }
 

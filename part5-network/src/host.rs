@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use shared::journal::{Due, Undo};
-use shared::netlink::nft;
+use shared::netlink::{index_of, nft};
 use shared::shared_resource::Resource;
 use shared::{Call, Error, Result};
 
@@ -50,6 +50,10 @@ impl Host {
     /// # Errors
     /// The journal cannot be written, or `/proc/sys` not.
     pub fn join(&self, bridge: &str) -> Result<Result<(), String>> {
+        // A home that was deleted by hand, or another network namespace: the kernel gives the
+        // number of one that has ended to the next. A bridge is made under our lock, so one that
+        // is not there has no user.
+        self.resource.forget_unless(|user| user == bridge || index_of(user).is_some());
         let first = self.resource.users().is_empty();
         self.resource.join(bridge, "")?;
         let Some(nft) = firewall::nft() else { return Ok(Err("nft is not installed".into())) };

@@ -12,6 +12,7 @@ pub mod host;
 mod logs;
 pub mod names;
 pub mod network;
+mod next_steps;
 mod places;
 mod ports;
 pub mod publish;

@@ -65,6 +65,13 @@ impl Resource {
             .map_err(|e| Error::new(format!("cannot join {}", self.dir.display())).because(e))
     }
 
+    /// Forgets users that are gone without having left: `is_there` knows. Nothing is undone.
+    pub fn forget_unless(&self, is_there: impl Fn(&str) -> bool) {
+        for (user, _) in self.users().iter().filter(|(user, _)| !is_there(user)) {
+            let _ = fs::remove_file(self.dir.join("users").join(user));
+        }
+    }
+
     /// Its users and what they wanted remembered.
     pub fn users(&self) -> Vec<(String, String)> {
         let Ok(entries) = fs::read_dir(self.dir.join("users")) else { return Vec::new() };

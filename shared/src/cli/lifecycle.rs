@@ -11,13 +11,17 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::ownership;
 use crate::part::Command;
-use crate::state::{self, Record};
+use crate::spec::Restart;
+use crate::state::{self, Record, Status};
 
 /// Between the polite signal and `SIGKILL`, as Docker waits.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long a supervisor may take to clean up after its container.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long one that may start again is waited for.
+const MOMENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 struct Stop {
@@ -162,14 +166,28 @@ pub fn stop(home: &Home, name: &str, grace: Option<Duration>) -> Result<()> {
     ownership::sweep_one(&dir)
 }
 
+/// A supervisor whose container has just ended is still undoing things. (One that will start it
+/// again is not waited for.)
+fn await_cleaner(home: &Home, record: &Record) -> Result<()> {
+    let dir = home.containers().join(&record.name);
+    let patience = if record.service.restart == Restart::No { PATIENCE } else { MOMENT };
+    let give_up = Instant::now() + patience;
+    while Instant::now() < give_up && ownership::is_supervised(&dir)? {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
 /// Removes a container and what it wrote; with `force`, kills it first.
 ///
 /// # Errors
 /// It is not known, it runs, or something of it cannot be removed.
 pub fn remove(home: &Home, name: &str, force: bool) -> Result<()> {
-    state::find(home, name)?;
+    let record = state::find(home, name)?;
     if force {
         stop(home, name, Some(Duration::ZERO))?;
+    } else if record.status == Status::Stopped {
+        await_cleaner(home, &record)?;
     }
     if state::find(home, name).is_err() {
         // It ran in the foreground and has removed itself.
