@@ -208,6 +208,13 @@ fn removes() -> TestResult {
     let output = part2(&sandbox, &["rm", "nobody", "one"]);
     output.assert_code(125).assert_stdout("one").assert_stderr("no container called \"nobody\"");
     assert!(!directory(&sandbox).exists());
+    // Also right after its end, while its supervisor cleans up.
+    for _ in 0..10 {
+        start(&sandbox, &[], "echo ready; exec sleep 60");
+        part2(&sandbox, &["kill", "one"]).assert_code(0);
+        wait_for("its end", || inspect(&sandbox)["status"] == "stopped");
+        part2(&sandbox, &["rm", "one"]).assert_code(0);
+    }
     Ok(())
 }
 
