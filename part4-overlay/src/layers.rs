@@ -1,7 +1,7 @@
 //! The layers of a container: lower, upper, work, and the tree it sees.
 
 use std::fs::DirBuilder;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -105,14 +105,19 @@ fn overlay(layers: Layers) -> Step {
 }
 
 fn mount(layers: &Layers) -> Outcome {
+    let mut named = Vec::new();
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen(\"overlay\")")?;
     let set = |key: &str, value: &str| {
         fsconfig_set_string(context.as_fd(), key, value)
             .call(format!("fsconfig(overlay, {key}={value})"))
     };
-    set("lowerdir", &escaped(&layers.lower)?)?;
-    set("upperdir", &text(&layers.upper())?)?;
-    set("workdir", &text(&layers.work())?)?;
+    let (lower, upper, work) = (layers.lower.clone(), layers.upper(), layers.work());
+    let directories = [("lowerdir", lower), ("upperdir", upper), ("workdir", work)];
+    for (key, path) in directories {
+        let directory = Directory::of(&path)?;
+        set(key, &directory.name)?;
+        named.push(directory);
+    }
     for flag in &layers.flags {
         fsconfig_set_flag(context.as_fd(), *flag).call(format!("fsconfig(overlay, {flag})"))?;
     }
@@ -129,23 +134,27 @@ fn mount(layers: &Layers) -> Outcome {
     fchdir(&mount).call("fchdir(new root)")
 }
 
-/// Between colons stand several lower layers, so a colon in a path is escaped.
-fn escaped(path: &Path) -> Result<String, Failed> {
-    Ok(text(path)?.replace('\\', "\\\\").replace(':', "\\:"))
+/// A directory by a name that an option can give it.
+struct Directory {
+    name: String,
+    /// Open as long as its name is used.
+    _file: Option<OwnedFd>,
 }
 
-fn text(path: &Path) -> Result<String, Failed> {
-    path.to_str()
-        .map(str::to_owned)
-        .ok_or_else(|| Failed::new(format!("{path:?} is not UTF-8"), nix::errno::Errno::EILSEQ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_colon_in_a_path_does_not_make_two_layers() {
-        assert_eq!(escaped(Path::new("/a:b\\c")).unwrap(), "/a\\:b\\\\c");
+impl Directory {
+    /// Colons, commas and backslashes have a meaning in an option, and which of them can be
+    /// escaped depends on the kernel's age. A path with one in it is named by a descriptor.
+    fn of(path: &Path) -> Result<Self, Failed> {
+        match path.to_str() {
+            Some(name) if !name.contains([':', ',', '\\']) => {
+                Ok(Self { name: name.to_owned(), _file: None })
+            }
+            _ => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let file = open(path, flags, Mode::empty()).call(format!("open({path:?})"))?;
+                let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+                Ok(Self { name, _file: Some(file) })
+            }
+        }
     }
 }
