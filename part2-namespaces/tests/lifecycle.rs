@@ -182,7 +182,7 @@ fn init_reaps() -> TestResult {
     // A sleep as pid 1 reaps nobody; the zombies are seen from another process.
     let spec = sandbox.service(
         &["container_name: one"],
-        "for i in 1 2 3 4 5; do sh -c 'sleep 0.1 & exit'; done; exec sleep 60",
+        "for i in 1 2 3 4 5; do sh -c 'sleep 2 & exit'; done; exec sleep 60",
     );
     sandbox.run(&[PART2, "run", "-d", &spec]).assert_code(0);
     let count = [PART2, "exec", "one", "sh", "-c", "ps -e -o stat= | grep -c Z"];
