@@ -1,6 +1,5 @@
 //! `up` and `down`: all services of a file.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +10,11 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use shared::cli::{Launch, Make, Mode, output, remove, resolve_rootfs, stop};
 use shared::home::Home;
+use shared::journal::Undo;
 use shared::part::{Command, Part};
 use shared::spec::{Port, Service, Spec};
 use shared::state::{self, Record, Status};
-use shared::{Call, Error, Result, container, sys};
+use shared::{Call, Error, Result, container, sys, undo};
 
 use crate::logs::{GLANCE, Tail};
 use crate::{next_steps, publish};
@@ -198,12 +198,7 @@ impl<'a> Project<'a> {
     fn remove_volumes(&self) -> Result<()> {
         for name in &self.spec.volumes {
             let dir = self.home.volumes().join(format!("{}_{name}", self.spec.project));
-            match fs::remove_dir_all(&dir) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.map_err(|e| {
-                    Error::new(format!("cannot remove the volume {name}")).because(e)
-                })?,
-            }
+            undo::apply(&Undo::RemoveTree { path: dir })?;
         }
         Ok(())
     }

@@ -25,6 +25,14 @@ pub fn dir() -> Result<PathBuf> {
     Ok(Path::new("/run/inside-docker").join(format!("host-{}", namespace.ino())))
 }
 
+/// How the network of `bridge` stops using it; harmless for one that does not.
+///
+/// # Errors
+/// As [`dir`].
+pub fn undo(bridge: &str) -> Result<Undo> {
+    Ok(Undo::Leave { resource: dir()?, user: bridge.to_owned() })
+}
+
 /// What all networks share, locked.
 pub struct Host {
     resource: Resource,
@@ -37,11 +45,6 @@ impl Host {
     /// As [`Resource::lock`].
     pub fn lock() -> Result<Self> {
         Ok(Self { resource: Resource::lock(&dir()?)? })
-    }
-
-    /// How a network stops using it.
-    pub fn undo(&self, bridge: &str) -> Undo {
-        Undo::Leave { resource: self.resource.dir().to_owned(), user: bridge.to_owned() }
     }
 
     /// Uses it for the network of `bridge`. The first one loads the table and turns forwarding on.

@@ -19,7 +19,7 @@ use shared::shared_resource::Resource;
 use shared::spec;
 use shared::{Error, Result};
 
-use crate::host::Host;
+use crate::host::{self, Host};
 use crate::{address, firewall};
 
 /// Largest packet, in bytes: Ethernet's.
@@ -202,11 +202,13 @@ fn create(resource: &Resource, wish: &Wish) -> Result<Network> {
     let mut journal = resource.journal()?;
     // Of one that was killed while it made the network.
     journal.play_back(Due::Stop)?;
+    let bridge = bridge_name(&wish.dir);
+    // Locking it makes it.
+    journal.record(Due::Stop, &host::undo(&bridge)?)?;
     let host = Host::lock()?;
     let mut netlink = Netlink::open()?;
     let used = netlink.host_addresses()?.networks;
     let subnet = choose_subnet(wish, &used)?;
-    let bridge = bridge_name(&wish.dir);
     let mut network = Network {
         name: wish.network.clone(),
         gateway: gateway(subnet, &wish.shape, None)?,
@@ -216,10 +218,10 @@ fn create(resource: &Resource, wish: &Wish) -> Result<Network> {
         no_firewall: None,
     };
 
-    // Undone last, when the table may be gone with its last user: then there is nothing to do.
+    // Undone when the table may be gone with its last user: then there is nothing to do.
     let elements = firewall::elements_of_bridge(&bridge, subnet, network.internal);
     journal.record(Due::Stop, &Undo::RemoveElements(elements.clone()))?;
-    journal.record(Due::Stop, &host.undo(&bridge))?;
+    journal.record(Due::Stop, &host::undo(&bridge)?)?;
     network.no_firewall = host.join(&bridge)?.err();
     make_bridge(&mut journal, &mut netlink, &network)?;
     if network.no_firewall.is_none() {

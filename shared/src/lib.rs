@@ -19,6 +19,6 @@ pub mod shared_resource;
 pub mod spec;
 pub mod state;
 pub mod sys;
-mod undo;
+pub mod undo;
 
 pub use error::{Call, Error, Failed, Result};

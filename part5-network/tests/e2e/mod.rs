@@ -15,12 +15,28 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 
-use crate::harness::{self, Output, Running, Sandbox, Test};
+use crate::harness::{self, Need, Output, Running, Sandbox, Test, need};
 
 /// For what must happen; an emulated kernel is slow.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What every container of part 5 needs, of root and of others.
+pub fn container() -> Vec<Need> {
+    let mut needs = match geteuid().is_root() {
+        true => vec![need::bridge(), need::overlay()],
+        false => vec![need::userns(), need::overlay_userns()],
+    };
+    needs.extend([need::binary("probe"), need::binary("part1-chroot")]);
+    needs
+}
+
+/// As [`container`], with root and its bridges.
+pub fn network() -> Vec<Need> {
+    [vec![need::root()], container()].into_iter().flatten().collect()
+}
 
 /// Runs the tests, as root on a host of their own.
 pub fn main(tests: Vec<Test>) -> ExitCode {
@@ -191,4 +207,7 @@ pub fn assert_home_is_empty(sandbox: &Sandbox) {
         let left: Vec<_> = entries.map(|entry| entry.path()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
     }
+    let host = part5_network::host::dir().expect("/proc is there");
+    let ours = geteuid().is_root(); // Another user's may be there.
+    assert!(!(ours && host.exists()), "left behind: {}", host.display());
 }

@@ -95,18 +95,13 @@ fn status(record: &Record) -> String {
     }
 }
 
+/// What part 5 has published. (What the file asks for is not what a container of another part
+/// has; and only the start knows a port that was chosen.)
 fn ports(record: &Record) -> String {
-    let text = |port: &crate::spec::Port| {
-        let protocol = match port.protocol {
-            crate::spec::Protocol::Tcp => "",
-            crate::spec::Protocol::Udp => "/udp",
-        };
-        match port.published {
-            Some(published) => format!("{published}->{}{protocol}", port.target),
-            None => format!("{}{protocol}", port.target),
-        }
-    };
-    record.service.ports.iter().map(text).collect::<Vec<_>>().join(" ")
+    let file = Home::of_this_user().containers().join(&record.name).join("ports");
+    let published = std::fs::read_to_string(file).unwrap_or_default();
+    let short = |line: &str| line.replace("0.0.0.0:", "").replace("/tcp", "");
+    published.lines().map(short).collect::<Vec<_>>().join(" ")
 }
 
 fn command_line(record: &Record) -> String {
