@@ -9,7 +9,6 @@ pub mod cpuset;
 pub mod device_program;
 pub mod devices;
 mod files;
-pub mod hierarchy;
 pub mod limits;
 pub mod oom;
 pub mod placement;
@@ -25,6 +24,8 @@ use shared::Result;
 use shared::part::{Part, Request};
 use shared::recipe::{Place, Recipe};
 use shared::spec::Service;
+
+pub use shared::hierarchy;
 
 use hierarchy::{Cgroups, Controller, Version};
 use limits::Limits;

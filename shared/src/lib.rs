@@ -6,9 +6,11 @@
 pub mod cli;
 pub mod container;
 pub mod error;
+pub mod hierarchy;
 pub mod home;
 pub mod identity;
 pub mod journal;
+pub mod lab;
 pub mod netlink;
 pub mod ownership;
 pub mod part;

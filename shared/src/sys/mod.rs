@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod loop_device;
 pub mod seccomp;
 
 use std::ffi::{CStr, CString};

@@ -15,8 +15,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::unistd::geteuid;
+use shared::hierarchy::Version;
+use shared::lab::needs::{cgroups, find_program};
 
-use super::footprint;
 use super::sandbox;
 
 /// Something a test needs: see the functions of this module.
@@ -77,6 +78,14 @@ pub fn root() -> Need {
     Need::new("root", || geteuid().is_root().then_some(()).ok_or("we are not root".into()))
 }
 
+/// What `doctor` can try, too.
+fn shared_need(name: &str, of_doctor: &'static str) -> Need {
+    Need::new(name, move || {
+        let need = shared::lab::needs::find(of_doctor).ok_or("doctor does not know it")?;
+        need.attempt().map_err(|unmet| unmet.why)
+    })
+}
+
 /// Any other uid.
 pub fn not_root() -> Need {
     Need::new("not_root", || (!geteuid().is_root()).then_some(()).ok_or("we are root".into()))
@@ -84,81 +93,48 @@ pub fn not_root() -> Need {
 
 /// A user namespace can be made, and a mount made in it.
 pub fn userns() -> Need {
-    Need::new("userns", || sh("unshare --user --map-root-user --mount mount -t tmpfs none /mnt"))
+    shared_need("userns", "userns")
 }
 
 /// A range of uids of our own (`/etc/subuid`, `newuidmap`) can be mapped.
 pub fn subuid() -> Need {
-    Need::new("subuid", || {
-        if geteuid().is_root() {
-            return Ok(()); // Root maps what it likes.
-        }
-        sh("command -v newuidmap >/dev/null || { echo 'newuidmap is not installed' >&2; exit 1; }
-            unshare --user --map-root-user --map-auto true")
-    })
+    shared_need("subuid", "subuid")
 }
 
 /// We may make a cgroup in the unified hierarchy that has the memory and pids controllers.
 pub fn cgroup_v2() -> Need {
-    Need::new("cgroup_v2", || {
-        ["memory", "pids"].iter().try_for_each(|name| controller_in("cgroup2", name))
+    let v2 = Some(Version::V2);
+    Need::new("cgroup_v2", move || {
+        ["memory", "pids"].iter().try_for_each(|c| has_controller(c, v2))
     })
 }
 
 /// We may make a cgroup in the v1 hierarchies of memory and pids.
 pub fn cgroup_v1() -> Need {
-    Need::new("cgroup_v1", || {
-        ["memory", "pids"].iter().try_for_each(|name| controller_in("cgroup", name))
+    let v1 = Some(Version::V1);
+    Need::new("cgroup_v1", move || {
+        ["memory", "pids"].iter().try_for_each(|c| has_controller(c, v1))
     })
 }
 
 /// Limits can be set, by v2 or v1.
 pub fn cgroups() -> Need {
-    Need::new("cgroups", || ["memory", "pids"].iter().try_for_each(|name| controller_in("", name)))
+    Need::new("cgroups", || ["memory", "pids"].iter().try_for_each(|c| has_controller(c, None)))
 }
 
 /// A cgroup of ours has this controller (`cpuset`, `blkio` or `io`, …), v2 or v1.
 pub fn controller(name: &'static str) -> Need {
-    Need::new(format!("controller_{name}"), move || controller_in("", name))
+    Need::new(format!("controller_{name}"), move || has_controller(name, None))
 }
 
-/// Makes a cgroup in each hierarchy of `kind` (all: "") until one has files of `controller`.
-fn controller_in(kind: &str, controller: &str) -> Result<(), String> {
-    let mut why = format!("no {kind} hierarchy with the controller {controller}");
-    for (root, found) in footprint::cgroup_hierarchies() {
-        if !kind.is_empty() && kind != found {
-            continue;
-        }
-        for parent in [own_cgroup_below(&root, &found), Some(root.clone())].into_iter().flatten() {
-            let cgroup = parent.join(format!("inside-docker-need-{}", std::process::id()));
-            if let Err(error) = fs::create_dir(&cgroup) {
-                why = format!("cannot make {}: {error}", cgroup.display());
-                continue;
-            }
-            let files: Vec<_> = fs::read_dir(&cgroup)
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-                .collect();
-            let _ = fs::remove_dir(&cgroup);
-            if files.iter().any(|file| file.starts_with(&format!("{controller}."))) {
-                return Ok(());
-            }
-        }
-    }
-    Err(why)
-}
-
-/// Our own cgroup in the v2 hierarchy: where an ordinary user may have been given a subtree.
-fn own_cgroup_below(root: &Path, kind: &str) -> Option<PathBuf> {
-    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    (kind == "cgroup2" && !path.is_empty()).then(|| root.join(path))
+/// A cgroup of ours can be made in a tree that has it.
+fn has_controller(name: &str, version: Option<Version>) -> Result<(), String> {
+    cgroups::controller(name, version).map_err(|trouble| trouble.to_string())
 }
 
 /// `nft` can make a table (tried in a network namespace of its own).
 pub fn nft() -> Need {
-    Need::new("nft", || in_netns("nft add table ip inside_docker_need"))
+    shared_need("nft", "nft")
 }
 
 /// `iptables-legacy` can translate addresses (tried in a network namespace of its own).
@@ -166,57 +142,36 @@ pub fn iptables() -> Need {
     Need::new("iptables", || in_netns("iptables-legacy -w -t nat -A POSTROUTING -j MASQUERADE"))
 }
 
-/// A bridge and a veth pair can be made (tried in a network namespace of its own).
+/// A bridge can be made (tried in a network namespace of its own).
 pub fn bridge() -> Need {
-    Need::new("bridge", || {
-        in_netns("ip link add bridge0 type bridge && ip link add veth0 type veth peer name veth1")
-    })
+    shared_need("bridge", "bridge")
 }
 
-/// Same as [`bridge`]: the kernel has both or neither.
+/// A veth pair can be made (tried in a network namespace of its own).
 pub fn veth() -> Need {
-    bridge()
+    shared_need("veth", "veth")
 }
 
 /// Overlay mounts, by root.
 pub fn overlay() -> Need {
-    Need::new("overlay", || overlay_in("unshare --mount", ""))
+    shared_need("overlay", "overlay")
 }
 
 /// Overlay mounts in a user namespace (Linux 5.11).
 pub fn overlay_userns() -> Need {
-    Need::new("overlay_userns", || {
-        overlay_in("unshare --user --map-root-user --mount", "userxattr,")
-    })
-}
-
-fn overlay_in(unshare: &str, option: &str) -> Result<(), String> {
-    sh(&format!(
-        "exec {unshare} sh -ec 'mount -t tmpfs none /mnt; cd /mnt; mkdir lower upper work merged
-            mount -t overlay none -o {option}lowerdir=lower,upperdir=upper,workdir=work merged'"
-    ))
+    shared_need("overlay_userns", "overlay-userns")
 }
 
 /// A loop device can be made, for a real block device or a disk that fills up.
 pub fn loop_device() -> Need {
-    Need::new("loop_device", || {
-        sh("file=$(mktemp -t inside-docker-XXXXXX); trap 'rm -f \"$file\"' EXIT
-            truncate -s 1M \"$file\"; loop=$(losetup --find --show \"$file\")
-            losetup --detach \"$loop\"")
-    })
+    shared_need("loop_device", "loop-device")
 }
 
 /// A program of the machine's, found in `PATH`.
 pub fn program(name: &'static str) -> Need {
-    Need::new(name, move || find_program(name).map(drop))
-}
-
-fn find_program(name: &str) -> Result<PathBuf, String> {
-    env::split_paths(&env::var_os("PATH").unwrap_or_default())
-        .chain(["/usr/sbin".into(), "/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|path| path.is_file())
-        .ok_or(format!("{name} is not installed"))
+    Need::new(name, move || {
+        find_program(name).map(drop).ok_or_else(|| format!("{name} is not installed"))
+    })
 }
 
 /// A binary of this workspace. `cargo test -p` builds only those of the crate under test.
@@ -229,10 +184,7 @@ pub fn binary(name: &'static str) -> Need {
 
 /// `debootstrap` is installed and we may run it.
 pub fn debootstrap() -> Need {
-    Need::new("debootstrap", || {
-        find_program("debootstrap")?;
-        geteuid().is_root().then_some(()).ok_or("debootstrap wants root".into())
-    })
+    shared_need("debootstrap", "debootstrap")
 }
 
 /// The mirror of Debian that this machine's apt uses answers.
