@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -152,6 +153,13 @@ impl Owned {
         fs::rename(&self.dir, &gone).map_err(failed)?;
         drop(self.lock);
         fs::remove_dir_all(&gone).map_err(failed)
+    }
+}
+
+/// The lock, by which a process that closes its files knows which to keep.
+impl AsFd for Owned {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 }
 

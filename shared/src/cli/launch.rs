@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -173,6 +174,9 @@ impl Launch<'_> {
         record: &mut Record,
         answering: File,
     ) -> u8 {
+        // A pipe that our caller left open would wait for its end as long as we live.
+        let mut keep = [owned.as_fd().as_raw_fd(), answering.as_raw_fd()];
+        let _ = sys::close_all_but(&mut keep);
         let mut answering = Some(answering);
         let _ = sys::set_signal(Signal::SIGPIPE, true);
         let result = setsid().call("setsid()").map_err(Error::from).and_then(|_| {

@@ -234,7 +234,8 @@ pub fn rename_process(name: &str) -> Result<(), Errno> {
 
 /// Closes every descriptor above 2 but those of `keep`: `close_range(2)`.
 ///
-/// Only for a process that will touch no other owned descriptor again (a forwarder).
+/// Only for a process that will touch no other owned descriptor again (a forwarder, a
+/// supervisor).
 ///
 /// # Errors
 /// `ENOSYS` before Linux 5.9.
