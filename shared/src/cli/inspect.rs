@@ -1,4 +1,4 @@
-//! `inspect`: everything known of a container, as JSON.
+//! `inspect`: everything known of a container, as JSON or YAML.
 
 use clap::{Args, FromArgMatches};
 
@@ -9,6 +9,10 @@ use crate::state;
 
 #[derive(Debug, Args)]
 struct Inspect {
+    /// As YAML
+    #[arg(long)]
+    yaml: bool,
+
     /// The containers
     #[arg(required = true)]
     names: Vec<String>,
@@ -31,8 +35,13 @@ pub(super) fn command() -> Command {
                 .iter()
                 .map(|name| state::find(&home, name))
                 .collect::<Result<Vec<_>>>()?;
-            let text = serde_json::to_string_pretty(&records)
-                .map_err(|e| Error::new("cannot write JSON").because(e))?;
+            let text = if inspect.yaml {
+                serde_yaml::to_string(&records)
+                    .map_err(|e| Error::new("cannot write YAML").because(e))?
+            } else {
+                serde_json::to_string_pretty(&records)
+                    .map_err(|e| Error::new("cannot write JSON").because(e))?
+            };
             println!("{text}");
             Ok(0)
         },

@@ -1,5 +1,6 @@
 //! `run`: start one service.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, FromArgMatches};
@@ -140,14 +141,30 @@ impl Which {
 }
 
 fn pick(spec: &Spec, name: Option<&str>) -> Result<Service> {
-    let names = || spec.services.keys().cloned().collect::<Vec<_>>().join(", ");
+    let names: Vec<_> = spec.services.keys().cloned().collect();
     match name {
         Some(name) => spec.services.get(name).cloned().ok_or_else(|| {
             Error::new(format!("{} has no service called {name:?}", spec.file.display()))
-                .hint(format!("one of: {}", names()))
+                .hint(format!("one of: {}", names.join(", ")))
         }),
-        None if spec.services.len() == 1 => Ok(spec.services[0].clone()),
-        None => Err(Error::new(format!("{} has several services", spec.file.display()))
-            .hint(format!("name one of: {}", names()))),
+        None if names.len() == 1 => Ok(spec.services[0].clone()),
+        None => ask_which(&names).map(|chosen| spec.services[chosen].clone()).ok_or_else(|| {
+            Error::new(format!("{} has several services", spec.file.display()))
+                .hint(format!("name one of: {}", names.join(", ")))
+        }),
     }
+}
+
+/// Asks on a terminal which of several services is meant; elsewhere there is nobody to ask.
+fn ask_which(names: &[String]) -> Option<usize> {
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return None;
+    }
+    dialoguer::Select::new()
+        .with_prompt("Which service?")
+        .items(names)
+        .default(0)
+        .interact_opt()
+        .ok()
+        .flatten()
 }
