@@ -133,7 +133,10 @@ fn signals() -> TestResult {
     let sandbox = Sandbox::new()?;
     for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1] {
         let name = signal.as_str().trim_start_matches("SIG");
-        let script = format!("trap 'echo got {name}; exit 7' {name}; echo ready; sleep 60 & wait");
+        // Not `wait`: a signal just before it sleeps would be noticed only a minute later.
+        let script = format!(
+            "trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.05; done"
+        );
         let (running, mut lines) = start(&sandbox, &[], &script);
         assert_eq!(lines.next_line(), "ready");
         running.signal(signal);
