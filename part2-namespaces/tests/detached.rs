@@ -21,7 +21,7 @@ const PART4: &str = "part4-overlay";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Says that it is there, and sleeps until it is told to end.
-const WAITS: &str = "trap 'echo bye; exit 0' TERM; echo ready; sleep 60 & wait";
+const WAITS: &str = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
 
 fn main() -> ExitCode {
     harness::run(vec![
@@ -126,7 +126,11 @@ fn inspected() -> TestResult {
 
 fn logs() -> TestResult {
     let sandbox = Sandbox::new()?;
-    start(&sandbox, &[], "echo one; echo two >&2; trap 'echo three; exit 0' TERM; sleep 60 & wait");
+    start(
+        &sandbox,
+        &[],
+        "echo one; echo two >&2; trap 'echo three; exit 0' TERM; while :; do sleep 0.05; done",
+    );
     let mut command = sandbox.command(PART2);
     command.args(["logs", "--follow", "one"]);
     let (follower, mut lines) = Running::start_to_read(command);
@@ -173,7 +177,7 @@ fn stops() -> TestResult {
     assert!(code == 137 && took >= Duration::from_secs(1), "{code} {took:?}");
     let (code, took) = exit(&["stop_grace_period: 300ms"], deaf, &[]);
     assert!(code == 137 && took >= Duration::from_millis(300), "{code} {took:?}");
-    let usr1 = "trap 'exit 8' USR1; echo ready; sleep 60 & wait";
+    let usr1 = "trap 'exit 8' USR1; echo ready; while :; do sleep 0.05; done";
     assert_eq!(exit(&["stop_signal: SIGUSR1"], usr1, &[]).0, 8);
     Ok(())
 }

@@ -244,7 +244,7 @@ fn terminal_resizes() -> TestResult {
 
 fn terminal_interrupts() -> TestResult {
     let sandbox = Sandbox::new()?;
-    let script = "trap 'echo caught' INT; echo ready; sleep 60; exit 7";
+    let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done";
     let mut pty = on_terminal(&sandbox, &["sh", "-c", script])?;
     pty.expect("ready", PATIENCE)?;
     thread::sleep(Duration::from_millis(100)); // Until the shell has started its child.
@@ -323,7 +323,7 @@ fn inspect(sandbox: &Sandbox, name: &str) -> serde_json::Value {
 fn name_taken() -> TestResult {
     let sandbox = Sandbox::new()?;
     let (running, mut lines) =
-        start(&sandbox, &[], "echo ready; trap 'exit 0' TERM; sleep 60 & wait");
+        start(&sandbox, &[], "echo ready; trap 'exit 0' TERM; while :; do sleep 0.05; done");
     assert_eq!(lines.next_line(), "ready");
     let output = inside(&sandbox, &["container_name: one"], "echo second");
     output.assert_code(125).assert_stderr("already called \"one\"").assert_stderr("it is running");
