@@ -116,7 +116,7 @@ fn check_ordinary_user(output: &Output) -> TestResult {
         assert_eq!(report["ready"], false);
         // Version 1 says that the cgroup is not ours, version 2 may say what is in its way.
         assert!(text_of(&report, "memory", "why").contains("cgroup"), "{memory:#}");
-        assert!(text_of(&report, "memory", "advice").contains("as root"));
+        assert!(!text_of(&report, "memory", "advice").is_empty(), "{memory:#}");
     }
     Ok(())
 }
