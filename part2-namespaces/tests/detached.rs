@@ -65,6 +65,14 @@ fn part2(sandbox: &Sandbox, words: &[&str]) -> Output {
     sandbox.run(&[&[PART2], words].concat())
 }
 
+/// Crashes the supervisor. Its container ends with it, after its files and its lock are closed.
+fn kill_supervisor(sandbox: &Sandbox) -> TestResult {
+    let first = inspect(sandbox)["pid"].clone();
+    kill(supervisor(sandbox), Signal::SIGKILL)?;
+    wait_for("the end of the container", || !Path::new(&format!("/proc/{first}")).exists());
+    Ok(())
+}
+
 /// All that is known of the container `one`.
 fn inspect(sandbox: &Sandbox) -> Value {
     let output = part2(sandbox, &["inspect", "one"]);
@@ -295,9 +303,7 @@ fn supervisor_killed() -> TestResult {
     let part = if harness::sandbox::binary(PART4).is_file() { PART4 } else { PART2 };
     for keys in [&[][..], &["init: true"], &["restart: always"]] {
         start(&sandbox, keys, "echo ready; sleep 60");
-        let first = inspect(&sandbox)["pid"].clone();
-        kill(supervisor(&sandbox), Signal::SIGKILL)?;
-        wait_for("the end of the container", || !Path::new(&format!("/proc/{first}")).exists());
+        kill_supervisor(&sandbox)?;
         let output = sandbox.run(&[part, "ps", "--all"]);
         output.assert_code(0).assert_stdout("exited (137)");
         assert_eq!(output.stderr, "");
@@ -311,7 +317,7 @@ fn supervisor_killed() -> TestResult {
 fn undone_twice() -> TestResult {
     let sandbox = Sandbox::new()?;
     start(&sandbox, &[], "echo ready; sleep 60");
-    kill(supervisor(&sandbox), Signal::SIGKILL)?;
+    kill_supervisor(&sandbox)?;
     let journal = directory(&sandbox).join("journal");
     // A lock that nobody holds: the sign of a crash.
     let lock = directory(&sandbox).join("lock");
