@@ -1,16 +1,19 @@
-//! Builds `probe` a second time, small and static, so that the library can embed it.
+//! Puts into the library what it carries: the pages of the book, and `probe`, which is built a
+//! second time for that, small and static.
 //!
 //! Cargo builds binaries after the library of the same package, so the library cannot embed the
 //! binary Cargo makes. `probe` needs only the standard library: one call of the compiler does.
 
 use std::env;
 use std::error::Error;
+use std::fmt::Write;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SOURCE: &str = "src/bin/probe";
+const BOOK: &str = "../book/src";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={SOURCE}");
@@ -20,6 +23,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     // libraries are put into a root file system as those of any other.
     compile(&out, true).or_else(|_| compile(&out, false))?;
     println!("cargo::rustc-env=PROBE_ID={:016x}", identity(&out)?);
+    list_pages()
+}
+
+/// Writes a list of the book's pages that have checkpoints: name and text of each.
+fn list_pages() -> Result<(), Box<dyn Error>> {
+    let book = fs::canonicalize(BOOK)?;
+    let mut dirs = vec![book.clone()];
+    let mut list = String::from("const PAGES: &[(&str, &str)] = &[\n");
+    while let Some(dir) = dirs.pop() {
+        println!("cargo::rerun-if-changed={}", dir.display());
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if fs::read_to_string(&path)
+                .is_ok_and(|text| text.contains("```yaml checkpoint"))
+            {
+                let name = path.strip_prefix(&book)?.display();
+                writeln!(
+                    list,
+                    "    (\"{name}\", include_str!({:?})),",
+                    path.display().to_string()
+                )?;
+            }
+        }
+    }
+    fs::write(PathBuf::from(env::var("OUT_DIR")?).join("pages.rs"), list + "];\n")?;
     Ok(())
 }
 

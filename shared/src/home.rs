@@ -56,6 +56,11 @@ impl Home {
         self.data.join("images")
     }
 
+    /// What a learner has done: see [`crate::lab::checkpoint::progress`].
+    pub fn progress(&self) -> PathBuf {
+        self.data.join("progress.json")
+    }
+
     /// Root file systems that parts 1 to 3 use in place, so that the images stay as they are.
     pub fn trees(&self) -> PathBuf {
         self.data.join("trees")

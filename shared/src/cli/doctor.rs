@@ -3,13 +3,12 @@
 use clap::{Args, FromArgMatches};
 use colored::Colorize;
 
+use super::output;
 use crate::error::{Error, Result};
 use crate::lab::doctor::{Checkup, Finding, PARTS, examine, examine_each};
 use crate::lab::needs::{self, Need};
 use crate::part::{Command, Part};
 
-/// Output a person reads fits this.
-const WIDTH: usize = 80;
 /// Where what is said about a need begins.
 const INDENT: usize = 9;
 
@@ -112,7 +111,10 @@ fn first_line(finding: &Finding) -> String {
 /// What is said about a need that is not met: why, what to try, what happens without.
 fn about(finding: &Finding, cause: Option<&str>) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut say = |label: &str, text: &str| lines.extend(wrapped(label, text));
+    let mut say = |label: &str, text: &str| {
+        let first = format!("{:INDENT$}{label} ", "");
+        lines.extend(output::wrapped(&first, &" ".repeat(INDENT + 5), text));
+    };
     if let Some(cause) = cause {
         say("why:", &format!("it needs {cause}, see there"));
     } else {
@@ -121,19 +123,6 @@ fn about(finding: &Finding, cause: Option<&str>) -> Vec<String> {
     }
     if let Some(instead) = finding.instead {
         say("instead:", instead);
-    }
-    lines
-}
-
-/// Lines that fit, the second and later ones below the text of the first.
-fn wrapped(label: &str, text: &str) -> Vec<String> {
-    let mut lines = vec![format!("{:INDENT$}{label}", "")];
-    for word in text.split(' ') {
-        let line = lines.last_mut().filter(|l| l.chars().count() + 1 + word.len() <= WIDTH);
-        match line {
-            Some(line) => line.extend([" ", word]),
-            None => lines.push(format!("{:indent$}{word}", "", indent = INDENT + 5)),
-        }
     }
     lines
 }
@@ -148,20 +137,5 @@ fn verdict(part: &Part, checkup: &Checkup, of_part: bool) -> String {
         (false, false) => "Not met:".into(),
     };
     let text = format!("{text} {}.", missing.join(", "));
-    wrapped("", &text).iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_words_get_a_line_of_their_own() {
-        let lines = wrapped("why:", &format!("a {} b", "x".repeat(70)));
-        assert_eq!(lines.len(), 3);
-        assert!(
-            lines[1].starts_with("              xxx") && lines[2] == "              b",
-            "{lines:?}"
-        );
-    }
+    output::wrapped("", "", &text).join("\n")
 }

@@ -1,5 +1,6 @@
 //! The command line that all five binaries share.
 
+mod checkpoint;
 mod doctor;
 mod exec;
 mod inspect;
@@ -26,7 +27,7 @@ use crate::sys;
 
 /// What every part can do.
 pub fn commands() -> Vec<Command> {
-    vec![run::command(), plan::command(), doctor::command()]
+    vec![run::command(), plan::command(), checkpoint::command(), doctor::command()]
 }
 
 /// What a part can do whose containers can be left alone and joined: part 2 and later.

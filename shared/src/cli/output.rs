@@ -7,6 +7,9 @@ use colored::Colorize;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
+/// Output a person reads fits this.
+pub const WIDTH: usize = 80;
+
 /// Decides once whether to colour: a terminal that can, and no `NO_COLOR` (no-color.org).
 pub fn decide_colours() {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -40,6 +43,22 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
+/// Lines that fit, of words: the first begins with `first`, the others with `rest`.
+pub fn wrapped(first: &str, rest: &str, text: &str) -> Vec<String> {
+    let mut lines = vec![first.to_owned()];
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        let room = |line: &String| line.chars().count() + 1 + word.chars().count() <= WIDTH;
+        match lines.last_mut().filter(|line| is_empty || room(line)) {
+            Some(line) if is_empty => line.push_str(word),
+            Some(line) => line.extend([" ", word]),
+            None => lines.push(format!("{rest}{word}")),
+        }
+        is_empty = false;
+    }
+    lines
+}
+
 /// A size in the units of Docker: `64MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -68,6 +87,13 @@ pub fn ago(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_words_get_a_line_of_their_own() {
+        let lines = wrapped("why: ", "     ", &format!("a {} b", "x".repeat(74)));
+        assert_eq!(lines[0], "why: a");
+        assert!(lines[1].starts_with("     xxx") && lines[2] == "     b", "{lines:?}");
+    }
 
     #[test]
     fn sizes_read_as_docker_writes_them() {

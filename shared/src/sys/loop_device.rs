@@ -7,6 +7,7 @@ use super::check;
 use crate::error::{Call, Failed};
 
 const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+const LOOP_CLR_FD: libc::c_ulong = 0x4c01;
 const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
 /// The device lets go of its file with the last descriptor on it.
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -56,6 +57,18 @@ pub fn over(file: BorrowedFd) -> Result<OwnedFd, Failed> {
     check(unsafe { libc::ioctl(fd, LOOP_CONFIGURE, &raw const config) }.into())
         .call("ioctl(LOOP_CONFIGURE)")?;
     Ok(device.into())
+}
+
+/// Lets a loop device go of its file, as `losetup --detach`; when it is still in use, with its
+/// last user.
+///
+/// # Errors
+/// `ENXIO` when it has no file.
+pub fn detach(device: BorrowedFd) -> Result<(), Failed> {
+    // SAFETY: LOOP_CLR_FD takes no argument.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CLR_FD) }.into())
+        .call("ioctl(LOOP_CLR_FD)")
+        .map(drop)
 }
 
 #[cfg(test)]
