@@ -59,7 +59,7 @@ fn clone() -> Step {
     Step::new(1, Place::Clone, "clone")
         .what("make a new process, a copy of this one")
         .why("the copy becomes the service; the original looks after it")
-        .section("1.3")
+        .section("1.11")
         .shell("( ... ) &")
 }
 // ANCHOR_END: clone
@@ -70,7 +70,7 @@ fn chroot_into(request: &Request) -> Step {
     Step::new(1, Place::Child, "chroot")
         .what(format!("make {} the root directory", rootfs.display()))
         .why("paths of the process start there, so it finds other programs and libraries")
-        .section("1.4")
+        .section("1.12")
         .shell(format!("chroot {}", rootfs.display()))
         .hint("chroot needs root (CAP_SYS_CHROOT); part 2 works without, by a user namespace")
         .does(move || {
@@ -89,7 +89,7 @@ pub fn working_directory(service: &Service) -> Step {
     Step::new(1, Place::Child, "working directory")
         .what(format!("start in {quoted}"))
         .why("a program finds its files relative to the directory it starts in")
-        .section("1.5")
+        .section("1.13")
         .shell(format!("mkdir -p {quoted} && cd {quoted}"))
         .does(move || enter(&dir))
 }
@@ -120,7 +120,7 @@ pub fn close_fds() -> Step {
     Step::new(1, Place::Child, "close fds")
         .what("let execve close every file but the standard three")
         .why("a file opened outside stays usable inside: a way out (CVE-2016-9962)")
-        .section("1.6")
+        .section("1.14")
         .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
 // ANCHOR_END: close_fds

@@ -105,7 +105,7 @@ impl Program {
         Step::new(1, Place::Child, shared::container::EXECVE)
             .what(format!("become {}", shown.first().map_or("nothing", String::as_str)))
             .why("the process keeps its walls and its pid; only its program changes")
-            .section("1.7")
+            .section("1.15")
             .shell(format!("exec {}", shown.join(" ")))
             .hint(
                 "is it in the root file system, executable (chmod +x), with its libraries? \

@@ -13,6 +13,7 @@ use shared::spec::{Device, Tmpfs};
 use crate::PART;
 use crate::mounts::{DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, mount_point};
 
+// ANCHOR: devices
 /// Name, major and minor number: see the kernel's `admin-guide/devices.txt`.
 const DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
@@ -22,6 +23,7 @@ const DEVICES: [(&str, u32, u32); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+// ANCHOR_END: devices
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -53,7 +55,7 @@ fn dev(request: &Request) -> Step {
     Step::new(PART, Place::Child, "dev")
         .what(format!("make a /dev with {} only", names.join(", ")))
         .why("the host's /dev reaches its disks and its memory")
-        .section("2.12")
+        .section("2.13")
         .shell(
             "mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs dev && \
              mknod -m 666 dev/null c 1 3 # and so on",
@@ -105,6 +107,7 @@ fn make_dev(root: bool, devices: &[Device]) -> Outcome {
     Ok(())
 }
 
+// ANCHOR: make_node
 fn make_node(dev: BorrowedFd, name: &Path, kind: FileType, number: u64) -> Outcome {
     mknodat(dev, name, kind, Mode::from_raw_mode(0o666), number)
         // The umask took some of the permissions away.
@@ -113,6 +116,7 @@ fn make_node(dev: BorrowedFd, name: &Path, kind: FileType, number: u64) -> Outco
         })
         .call(format!("mknod(\"/dev/{}\")", name.display()))
 }
+// ANCHOR_END: make_node
 
 fn make_file(dev: BorrowedFd, name: &str) -> Outcome {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::WRONLY;
@@ -167,7 +171,7 @@ fn devpts(request: &Request) -> Step {
     Step::new(PART, Place::Child, "devpts")
         .what("mount a /dev/pts of its own")
         .why("with the host's it could read and write the host's terminals")
-        .section("2.12")
+        .section("2.13")
         .shell("mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts")
         .does(move || {
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -180,7 +184,7 @@ fn shm(size: u64) -> Step {
     Step::new(PART, Place::Child, "shm")
         .what(format!("mount a /dev/shm of its own, at most {size} bytes"))
         .why("shared memory of shm_open(3) lives there")
-        .section("2.12")
+        .section("2.13")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size={size} shm dev/shm"))
         .does(move || mount_at("dev/shm", "tmpfs", &[("mode", "1777"), ("size", &size)], DATA_ONLY))
 }
@@ -189,7 +193,7 @@ fn mqueue() -> Step {
     Step::new(PART, Place::Child, "mqueue")
         .what("mount a /dev/mqueue of its own")
         .why("it shows the message queues of the IPC namespace that mounts it")
-        .section("2.12")
+        .section("2.13")
         .shell("mount -t mqueue -o nosuid,nodev,noexec mqueue dev/mqueue")
         .does(|| mount_at("dev/mqueue", "mqueue", &[], DATA_ONLY))
 }
@@ -206,7 +210,7 @@ fn memory_fs(tmpfs: &Tmpfs) -> Step {
     Step::new(PART, Place::Child, format!("tmpfs {shown}"))
         .what(format!("mount an empty file system in memory at {shown}"))
         .why("what is written there is fast and is gone with the container")
-        .section("2.12")
+        .section("2.13")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs .{shown}"))
         .hint("the place must be a directory, or missing, and not in /proc")
         .does(move || {

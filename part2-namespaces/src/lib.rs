@@ -48,6 +48,7 @@ pub fn part() -> Part {
 ///
 /// # Errors
 /// As part 1; or a user, capability or identity that is not there.
+// ANCHOR: recipe
 pub fn recipe(request: &Request) -> Result<Recipe> {
     let mut recipe = part1_chroot::recipe(request)?;
     recipe.continue_in(PART);
@@ -68,3 +69,4 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     init::add(&mut recipe, request);
     Ok(recipe)
 }
+// ANCHOR_END: recipe

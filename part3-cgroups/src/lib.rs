@@ -75,6 +75,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
         return Ok(recipe);
     }
 
+    // ANCHOR: recipe
     recipe.insert_before("clone", steps::make(&placement.groups));
     let located = placement.locate(|version| settings(&limits, version));
     if !located.is_empty() {
@@ -91,6 +92,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
         recipe.push(step);
     }
     Ok(recipe)
+    // ANCHOR_END: recipe
 }
 
 const NO_DEVICE_WALL: &str = "devices are not restricted: this machine lets us use neither the \
@@ -123,10 +125,12 @@ fn notes(limits: &Limits, placement: &Placement) -> Vec<String> {
     notes
 }
 
+// ANCHOR: born_in
 /// `clone3` can place the child in one cgroup of version 2.
 fn born_in(groups: &[Group]) -> Option<PathBuf> {
     groups.iter().find(|group| group.version == Version::V2).map(|group| group.dir.clone())
 }
+// ANCHOR_END: born_in
 
 /// Before anything else that the child does: so that all of it counts.
 fn join_first(recipe: &mut Recipe, groups: &[Group]) {

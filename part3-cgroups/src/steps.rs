@@ -27,7 +27,7 @@ pub fn make(groups: &[Group]) -> Step {
             count => format!("make a cgroup in each of {count} trees: {}", names.join(", ")),
         })
         .why("what is counted and limited is a group of processes, not a process")
-        .section("3.1")
+        .section("3.3")
         .shell(format!("{}mkdir {}", switches.collect::<String>(), names.join(" ")))
         .hint("if it was left by a container long gone, it is removed now: try again");
     for group in groups {
@@ -37,6 +37,7 @@ pub fn make(groups: &[Group]) -> Step {
     step.does(move || groups.iter().try_for_each(make_group))
 }
 
+// ANCHOR: make
 fn make_group(group: &Group) -> Outcome {
     switch_on(&group.parent, &group.switch_on)?;
     fs::create_dir(&group.dir).call(format!("mkdir({})", group.dir.display()))?;
@@ -55,6 +56,7 @@ pub fn switch_on(parent: &Path, controllers: &[&str]) -> Outcome {
     let value = switch(controllers);
     settings::write(&path, &value).call(format!("write({}, \"{value}\")", path.display()))
 }
+// ANCHOR_END: make
 
 fn switch(controllers: &[&str]) -> String {
     controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ")
@@ -82,7 +84,7 @@ pub fn limit(all: Vec<Located>) -> Step {
     Step::new(PART, Place::Prepare, "limits")
         .what(format!("set and check {}", what.join(", ")))
         .why("the kernel enforces what is in the cgroup's files, and nothing else")
-        .section("3.2")
+        .section("3.4")
         .shell(shell.join("\n"))
         .hint("a limit must fit what the cgroups above allow, and what this kernel offers")
         .does(move || settings::write_all(&all))
@@ -95,7 +97,7 @@ pub fn restrict_devices(group: &Group, rules: &[shared::spec::DeviceRule]) -> St
     let step = Step::new(PART, Place::Prepare, "devices")
         .what(format!("allow these devices only: {}", lines.join(", ")))
         .why("root may make a device file for the host's disk; the cgroup keeps it from opening it")
-        .section("3.6");
+        .section("3.10");
     match group.version {
         Version::V1 => step
             .shell(format!(
@@ -120,7 +122,7 @@ pub fn join(groups: &[Group]) -> Step {
     let on_v1 = groups.iter().any(|group| group.version == Version::V1);
     let step = Step::new(PART, Place::Child, "join cgroup")
         .why("all that it starts from now on is counted with it")
-        .section("3.1")
+        .section("3.3")
         .shell(shell.join("\n"));
     if !on_v1 {
         return step.what("be in the cgroup since birth (CLONE_INTO_CGROUP)");
@@ -147,10 +149,11 @@ pub fn join_all(files: &[PathBuf]) -> Outcome {
 pub fn look_for_oom(placement: &Placement) -> Option<Step> {
     let group = placement.with(Controller::Memory)?;
     let file = group.dir.join(oom::file(group.version));
+    // ANCHOR: oom
     let step = Step::new(PART, Place::After, "oom")
         .what("see whether the kernel killed for memory")
         .why("SIGKILL does not say who sent it; the cgroup's counter does")
-        .section("3.3")
+        .section("3.4")
         .shell(format!("grep oom_kill {}", file.display()));
     Some(step.does_with(move |context| {
         let killed = oom::kills(&file)?;
@@ -160,6 +163,7 @@ pub fn look_for_oom(placement: &Placement) -> Option<Step> {
         }
         Ok(())
     }))
+    // ANCHOR_END: oom
 }
 
 /// Makes a version 1 cgroup that a running container lacks, and moves its processes there.

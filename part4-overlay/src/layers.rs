@@ -35,6 +35,7 @@ struct Layers {
 }
 
 impl Layers {
+    // ANCHOR: flags
     fn of(request: &Request) -> Self {
         let mut flags = Vec::new();
         if request.throw_away {
@@ -48,6 +49,7 @@ impl Layers {
         }
         Self { lower: request.rootfs.clone(), data: request.data(), flags }
     }
+    // ANCHOR_END: flags
 
     fn upper(&self) -> PathBuf {
         upper(&self.data)
@@ -70,12 +72,13 @@ pub(crate) fn upper(data: &Path) -> PathBuf {
     data.join("upper")
 }
 
+// ANCHOR: directories
 fn directories(layers: &Layers) -> Step {
     let (data, upper, work) = (layers.data.clone(), layers.upper(), layers.work());
     Step::new(PART, Place::Prepare, "layers")
         .what(format!("make room for its changes in {}", data.display()))
         .why("what it writes goes there, and the image stays as it is")
-        .section("4.2")
+        .section("4.4")
         .shell(format!("mkdir -p {} {}", upper.display(), work.display()))
         .undo_on_remove(Undo::RemoveTree { path: data.clone() })
         .does(move || {
@@ -85,6 +88,7 @@ fn directories(layers: &Layers) -> Step {
             make(&work, 0o700)
         })
 }
+// ANCHOR_END: directories
 
 fn make(dir: &Path, mode: u32) -> Outcome {
     DirBuilder::new().recursive(true).mode(mode).create(dir).call(format!("mkdir({dir:?})"))
@@ -104,6 +108,7 @@ fn overlay(layers: Layers) -> Step {
         .does(move || mount(&layers))
 }
 
+// ANCHOR: mount
 fn mount(layers: &Layers) -> Outcome {
     let mut named = Vec::new();
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen(\"overlay\")")?;
@@ -133,6 +138,7 @@ fn mount(layers: &Layers) -> Outcome {
     attach(mount.as_fd(), place.as_fd()).call("move_mount(overlay)")?;
     fchdir(&mount).call("fchdir(new root)")
 }
+// ANCHOR_END: mount
 
 /// A directory by a name that an option can give it.
 struct Directory {

@@ -55,6 +55,7 @@ pub fn start(ports: &[Held], inside: Inside) -> Result<Pid, Failed> {
     }
 }
 
+// ANCHOR: enter
 /// Leaves everything behind that is the supervisor's, and enters the container's network.
 fn enter(ports: &[Held], inside: Inside, supervisor: Pid) -> Result<(), Failed> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
@@ -79,6 +80,7 @@ fn enter(ports: &[Held], inside: Inside, supervisor: Pid) -> Result<(), Failed> 
     }
     Ok(())
 }
+// ANCHOR_END: enter
 
 /// Forwards until the container has ended.
 fn run(ports: &[Held], inside: Inside) -> Result<(), Failed> {

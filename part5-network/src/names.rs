@@ -74,14 +74,14 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     let write = Step::new(PART, Place::Prepare, "names")
         .what("write its /etc/hosts, /etc/hostname and /etc/resolv.conf")
         .why("a name is looked up there; the image's files know nothing of this container")
-        .section("5.5")
+        .section("5.8")
         .does(move || files.write(&dir));
     let before = if recipe.has("network") { "network" } else { "clone" };
     recipe.insert_before(before, write);
     let mount = Step::new(PART, Place::Child, "name files")
         .what("mount them over the image's")
         .why("the host can then write a new neighbour into them while the container runs")
-        .section("5.5")
+        .section("5.8")
         .shell("mount --bind hosts etc/hosts; mount --bind hostname etc/hostname; …")
         .does(move || {
             let root = at_root()?;
@@ -123,6 +123,7 @@ fn without_loopback(text: &str) -> String {
     text.lines().filter(stays).map(|line| format!("{line}\n")).collect()
 }
 
+// ANCHOR: introduce
 /// Writes who is on the network into the `/etc/hosts` of `container` and of all the others.
 /// The network is locked by the caller.
 ///
@@ -151,6 +152,7 @@ pub fn introduce(
     set_section(&lease.hosts, &network.name, &lines)
         .map_err(|e| Error::new(format!("cannot write {}", lease.hosts.display())).because(e))
 }
+// ANCHOR_END: introduce
 
 /// Replaces the lines of one network. In place: a new file would not be the one that is mounted.
 fn set_section(path: &PathBuf, network: &str, lines: &str) -> std::io::Result<()> {

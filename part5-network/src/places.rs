@@ -126,7 +126,7 @@ fn join(recipe: &Recipe, places: &Places) -> Step {
     let mut step = Step::new(PART, Place::Prepare, "network")
         .what(format!("take an address on the network {}", names.join(", ")))
         .why("a bridge is a switch in software: all that are plugged into it reach each other")
-        .section("5.2")
+        .section("5.3")
         .shell(
             "ip link add BRIDGE type bridge; ip addr add GATEWAY/24 dev BRIDGE; \
              ip link set BRIDGE up; nft -f table.nft; sysctl -w net.ipv4.ip_forward=1",
@@ -151,7 +151,7 @@ fn plug_in(places: &Places) -> Step {
     let step = Step::new(PART, Place::Attach, "veth")
         .what("lay a cable: one end in the bridge, the other in the container")
         .why("a network namespace starts with nothing but `lo`")
-        .section("5.1")
+        .section("5.2")
         .shell("ip link add id-PID-0 master BRIDGE up type veth peer name eth0 netns PID");
     let places = places.clone();
     step.does_with(move |context| {
@@ -168,7 +168,7 @@ fn configure(places: &Places) -> Step {
     let step = Step::new(PART, Place::Child, "eth0")
         .what("give its end the address, and the way out")
         .why("the bridge is the gateway: what is for elsewhere goes through the host")
-        .section("5.1")
+        .section("5.2")
         .shell("ip addr add ADDRESS/24 dev eth0; ip route add default via GATEWAY");
     let places = places.clone();
     step.does_with(move |context| configure_all(context, &places))

@@ -65,7 +65,7 @@ fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
     Step::new(PART, Place::Prepare, "ports")
         .what(format!("take the host's ports: {}", shown.join(", ")))
         .why("a port that is taken must be seen before anything starts")
-        .section("5.4")
+        .section("5.6")
         .hint(publish::HINT)
         .does(move || {
             let held = publish::hold(&ports, &home)?;
@@ -81,7 +81,7 @@ fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Pub
     let step = Step::new(PART, Place::Attach, "publish")
         .what("lead what comes to the host's ports to the container")
         .why("others know the host's address, not the container's")
-        .section("5.4")
+        .section("5.6")
         .shell(shell.join("; "));
     let user_namespace = recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER);
     let (places, publishing, dir) = (places.clone(), publishing.clone(), request.dir());
@@ -127,7 +127,7 @@ fn release(publishing: &Rc<Publishing>) -> Step {
     Step::new(PART, Place::After, "release ports")
         .what("give the host's ports back")
         .why("the next start, or another program, may want them")
-        .section("5.4")
+        .section("5.6")
         .does(move || {
             publishing.held.borrow_mut().clear();
             if let Some(pid) = publishing.forwarder.take() {

@@ -136,7 +136,7 @@ fn make(volumes: Vec<Volume>) -> Step {
     let mut step = Step::new(PART, Place::Prepare, "volumes")
         .what(format!("have the directories of the volumes: {}", shown.join(", ")))
         .why("what is in a named volume stays when its containers are gone")
-        .section("5.6")
+        .section("5.9")
         .shell(format!("mkdir -p {}", shown.join(" ")));
     for volume in volumes.iter().filter(|volume| volume.anonymous) {
         step = step.undo_on_remove(Undo::RemoveTree { path: volume.source.clone() });
@@ -155,7 +155,7 @@ fn mount_step(volume: Volume) -> Step {
     Step::new(PART, Place::Child, format!("volume {target}"))
         .what(format!("mount {source} at {target}"))
         .why("files that live longer than the container, or are shared with it")
-        .section("5.6")
+        .section("5.9")
         .shell(format!("mount --rbind {option}{source} .{target}"))
         .hint("does the volume's source exist, and may this user open it?")
         .does(move || {
@@ -167,6 +167,7 @@ fn mount_step(volume: Volume) -> Step {
         })
 }
 
+// ANCHOR: mount_volume
 /// Mounts `source` at `target` below `root`, and makes a target that is missing.
 ///
 /// Runs in the child, in its own mount namespace, before `pivot_root`.
@@ -196,6 +197,7 @@ pub fn mount_volume(root: BorrowedFd, source: &Path, target: &Path, read_only: b
         target.display()
     ))
 }
+// ANCHOR_END: mount_volume
 
 /// As many links in a row as the kernel follows.
 const LINKS_MAX: u32 = 40;

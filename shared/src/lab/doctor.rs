@@ -54,6 +54,11 @@ const ROWS: &[Row] = &[
     ),
     row(
         1,
+        "mirror",
+        &[when(When::Always, "`rootfs create --from host` needs nothing but this machine")],
+    ),
+    row(
+        1,
         "block-device",
         &[
             when(When::Met("loop-device"), "a loop device, for the experiment that reads a disk"),
