@@ -191,8 +191,7 @@ fn run_each(
     Ok(report)
 }
 
-/// What a session finds on its `PATH`: our programs, which lie where this one does, or what takes
-/// their places.
+/// Our five programs, which lie where this one does, and what takes their places.
 fn programs(substitutes: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, PathBuf>> {
     let us =
         std::env::current_exe().map_err(|e| Error::new("cannot find this program").because(e))?;

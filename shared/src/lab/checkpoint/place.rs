@@ -15,6 +15,7 @@ use nix::unistd::{Pid, getpid};
 use crate::cli::remove as remove_container;
 use crate::home::Home;
 use crate::part::User;
+use crate::rootfs::host::PROBE;
 use crate::{identity, ownership, sys};
 
 /// What the directories of labs are called; the cgroups that a session makes are called so too.
@@ -45,6 +46,9 @@ impl Place {
         for dir in [place.lab(), place.bin(), place.control(), place.tmp()] {
             fs::create_dir(dir)?;
         }
+        let probe = place.bin().join("probe");
+        fs::write(&probe, PROBE)?;
+        fs::set_permissions(probe, PermissionsExt::from_mode(0o755))?;
         Ok(place)
     }
 
@@ -58,7 +62,7 @@ impl Place {
         self.root.join("lab")
     }
 
-    /// The first directory of its `PATH`.
+    /// The first directory of its `PATH`: our programs, and `probe`.
     fn bin(&self) -> PathBuf {
         self.root.join("bin")
     }
