@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::remove as remove_container;
 use crate::home::Home;
@@ -36,7 +36,7 @@ impl Place {
     /// A new one.
     pub(super) fn create() -> io::Result<Self> {
         let name = format!("{PREFIX}{:08x}", super::vars::random() as u32);
-        let root = fs::canonicalize(std::env::temp_dir())?.join(name);
+        let root = fs::canonicalize(parent())?.join(name);
         fs::create_dir(&root)?;
         // A container's users, who are not we, must find their root file system in it.
         fs::set_permissions(&root, PermissionsExt::from_mode(0o755))?;
@@ -184,10 +184,20 @@ impl Place {
     }
 }
 
+/// Where labs are made: `TMPDIR`, else `/var/tmp`, which is on a disk. Many systems have a `/tmp`
+/// in memory, mounted so that no device file works there.
+fn parent() -> PathBuf {
+    let told = std::env::var_os("TMPDIR").map(PathBuf::from);
+    told.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| {
+        let disk = PathBuf::from("/var/tmp");
+        if access(&disk, AccessFlags::W_OK).is_ok() { disk } else { std::env::temp_dir() }
+    })
+}
+
 /// Cleans up after labs whose keeper was killed.
 pub(super) fn sweep() {
     let ours = nix::unistd::geteuid().as_raw();
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(parent()).into_iter().flatten().flatten() {
         let is_lab = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let is_ours = |m: &fs::Metadata| m.is_dir() && m.uid() == ours;
         if !is_lab
