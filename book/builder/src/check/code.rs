@@ -51,22 +51,34 @@ fn region(page: &Page, line: usize, target: &str, sources: &Sources) -> Result<R
 
 /// The region with this name, and its first line. Marks of other regions are left out.
 fn cut(text: &str, name: &str) -> Result<(usize, String), String> {
-    let one = |mark: String| {
-        let mut places = (1..).zip(text.lines()).filter(|(_, line)| line.trim() == mark);
+    let one = |wanted: Mark| {
+        let mut places = (1..).zip(text.lines()).filter(|(_, line)| mark(line) == Some(wanted));
         match (places.next(), places.next()) {
             (Some((line, _)), None) => Ok(line),
-            (None, _) => Err(format!("no line is `{mark}`")),
-            (Some(_), Some(_)) => Err(format!("two lines are `{mark}`")),
+            (None, _) => Err(format!("no line is the mark {wanted:?}")),
+            (Some(_), Some(_)) => Err(format!("two lines are the mark {wanted:?}")),
         }
     };
-    let (start, end) = (one(format!("// ANCHOR: {name}"))?, one(format!("// ANCHOR_END: {name}"))?);
+    let (start, end) = (one(Mark::Start(name))?, one(Mark::End(name))?);
     if end < start {
         return Err(format!("the region {name} ends before it begins"));
     }
     let lines = text.lines().skip(start).take(end - start - 1);
-    let kept: String =
-        lines.filter(|line| !line.contains("// ANCHOR")).map(|line| format!("{line}\n")).collect();
+    let kept = lines.filter(|line| mark(line).is_none()).map(|line| format!("{line}\n")).collect();
     Ok((start + 1, kept))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mark<'a> {
+    Start(&'a str),
+    End(&'a str),
+}
+
+/// The mark that a line is: a comment of Rust, or of shell and nft.
+fn mark(line: &str) -> Option<Mark<'_>> {
+    let comment = line.trim().trim_start_matches(['/', '#']).trim();
+    let start = comment.strip_prefix("ANCHOR: ").map(Mark::Start);
+    start.or(comment.strip_prefix("ANCHOR_END: ").map(Mark::End))
 }
 
 /// Regions that are not there, twice there, or too long; marks that no page uses.
@@ -89,7 +101,7 @@ pub fn includes(sources: &Sources) -> Result<Vec<String>> {
             let text = fs::read_to_string(&path)?;
             let file = path.strip_prefix(&sources.repository).unwrap_or(&path).display();
             for (number, line) in (1..).zip(text.lines()) {
-                let Some(name) = line.trim().strip_prefix("// ANCHOR: ") else { continue };
+                let Some(Mark::Start(name)) = mark(line) else { continue };
                 if !used.contains(&format!("{file}:{name}")) {
                     complaints.push(format!("{file}:{number}: no page shows the region {name}"));
                 }
@@ -107,7 +119,7 @@ mod tests {
     fn a_region_is_cut_out() {
         let text = "a\n  // ANCHOR: x\nb\n// ANCHOR: y\nc\n// ANCHOR_END: x\nd\n// ANCHOR_END: y\n";
         assert_eq!(cut(text, "x"), Ok((3, "b\nc\n".into())));
-        assert!(cut(text, "z").unwrap_err().contains("no line is"));
+        assert!(cut(text, "z").unwrap_err().contains("no line is the mark Start(\"z\")"));
         assert!(cut(&text.repeat(2), "x").unwrap_err().contains("two lines"));
     }
 }

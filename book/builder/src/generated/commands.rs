@@ -6,23 +6,26 @@ use crate::markup::{escape, inline};
 
 /// All of them, each where it first appears; those of later parts that are new or changed.
 pub fn all() -> String {
-    let mut known: Vec<(&str, String)> = Vec::new();
+    let mut known: Vec<Known> = Vec::new();
     let mut out = String::new();
     for part in crate::parts() {
         out += &format!("## {}\n\n{}.\n\n", part.binary, part.about);
         let mut old = Vec::new();
         for command in &part.commands {
-            let text = describe(&(command.define)(), part.binary, command.name, 3);
-            let same = text.replace(part.binary, "");
-            match known.iter_mut().find(|(name, _)| *name == command.name) {
-                Some((_, before)) if *before == same => {
-                    old.push(format!("[`{0}`](#{0})", command.name));
+            let name = command.name;
+            let command = (command.define)();
+            let help = command.clone().render_long_help().to_string();
+            let mut anchor = name.to_owned();
+            if let Some(at) = known.iter().position(|known| known.name == name) {
+                if known[at].help == help {
+                    old.push(format!("[`{name}`](#{})", known[at].anchor));
                     continue;
                 }
-                Some((_, before)) => *before = same,
-                None => known.push((command.name, same)),
+                known.remove(at);
+                anchor = format!("{name}-{}", part.number);
             }
-            out += &text;
+            out += &describe(command, &format!("{} {name}", part.binary), &anchor, 3);
+            known.push(Known { name, help, anchor });
         }
         if !old.is_empty() {
             old.sort();
@@ -32,18 +35,23 @@ pub fn all() -> String {
     out
 }
 
+/// A command that was described.
+struct Known {
+    name: &'static str,
+    help: String,
+    anchor: String,
+}
+
 /// A command and those below it.
-fn describe(command: &Command, program: &str, path: &str, level: usize) -> String {
-    let mut command = command.clone().bin_name(format!("{program} {path}"));
+fn describe(command: Command, path: &str, anchor: &str, level: usize) -> String {
+    let mut command = command.bin_name(path);
     command.build();
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage:").trim();
-    let anchor = path.replace(' ', "-");
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-    let mut out = format!(
-        "{} {path} {{#{anchor}}}\n\n{about}.\n\n```text\n{usage}\n```\n\n",
-        "#".repeat(level)
-    );
+    let (_, name) = path.split_once(' ').unwrap_or(("", path));
+    let hashes = "#".repeat(level);
+    let mut out = format!("{hashes} {name} {{#{anchor}}}\n\n{about}.\n\n```text\n{usage}\n```\n\n");
     let shown = |arg: &&Arg| !arg.is_hide_set() && arg.get_id() != "help";
     let arguments: Vec<String> = command.get_arguments().filter(shown).map(argument).collect();
     if !arguments.is_empty() {
@@ -53,7 +61,9 @@ fn describe(command: &Command, program: &str, path: &str, level: usize) -> Strin
         out += &format!("{after}\n\n");
     }
     for below in command.get_subcommands().filter(|below| below.get_name() != "help") {
-        out += &describe(below, program, &format!("{path} {}", below.get_name()), level + 1);
+        let name = below.get_name();
+        let (path, anchor) = (format!("{path} {name}"), format!("{anchor}-{name}"));
+        out += &describe(below.clone(), &path, &anchor, level + 1);
     }
     out
 }
