@@ -43,13 +43,14 @@
             card.classList.toggle("is-open", isOpen);
             show.setAttribute("aria-expanded", isOpen);
             show.textContent = isOpen ? "Hide the output" : "Show the output";
+            document.dispatchEvent(new Event("checkpoint-open"));
         };
         const judge = (chosen) => {
             for (const choice of choices) {
-                choice.closest("label").classList.remove("right", "wrong");
+                choice.closest("label").classList.remove("is-right", "is-wrong");
             }
             const isRight = chosen.value === form.dataset.answer;
-            chosen.closest("label").classList.add(isRight ? "right" : "wrong");
+            chosen.closest("label").classList.add(isRight ? "is-right" : "is-wrong");
             verdict.textContent = isRight
                 ? "Right. Now see it happen."
                 : "Not so. See what happens instead.";
@@ -73,6 +74,8 @@
             }
         });
 
+        // mdBook turns the page at an arrow key; here it chooses.
+        form.addEventListener("keydown", (event) => event.stopPropagation());
         open(onPaper);
         show.setAttribute("aria-disabled", "true");
         const before = choices.find((choice) => choice.value === remembered(key));

@@ -47,7 +47,10 @@ pub fn html(checkpoint: &Checkpoint) -> String {
 
 fn facts(checkpoint: &Checkpoint) -> String {
     let needs: Vec<String> = checkpoint.needs.iter().map(in_words).collect();
-    let needs = if needs.is_empty() { String::new() } else { format!(" Needs {}.", list(&needs)) };
+    let needs = match needs.join("; ") {
+        needs if needs.is_empty() => String::new(),
+        needs => format!(" Needs: {needs}."),
+    };
     let unit = if checkpoint.minutes == 1 { "minute" } else { "minutes" };
     format!("<p class=\"checkpoint-facts\">{} {unit}.{needs}</p>", checkpoint.minutes)
 }
@@ -58,7 +61,7 @@ pub fn in_words(requirement: &Requirement) -> String {
         Requirement::AnyRoot => "root, or a user namespace".into(),
         Requirement::Program(name) => format!("the program <code>{}</code>", escape(name)),
         Requirement::Need("root") => "root".into(),
-        Requirement::Need(name) => escape(needs::find(name).map_or(*name, |need| need.what)),
+        Requirement::Need(name) => inline(needs::find(name).map_or(*name, |need| need.what)),
     }
 }
 
@@ -93,25 +96,25 @@ fn answer(predict: &Prediction) -> String {
 fn how_to_run(checkpoint: &Checkpoint) -> String {
     let (id, binary) = (checkpoint.id, binary(checkpoint.part()));
     let mut notes = vec![format!(
-        "<code>{binary} checkpoint {id}</code> runs this. To type it yourself, open the lab’s \
-         shell: <code>{binary} checkpoint shell {id}</code>."
+        "<code>{binary} checkpoint {id}</code> runs this for you.<br>\
+         <code>{binary} checkpoint shell {id}</code> opens its shell, to type it yourself."
     )];
     if !checkpoint.unshare.is_empty() {
         let own: Vec<String> = checkpoint.unshare.iter().copied().map(namespace).collect();
         notes.push(format!("That shell has {} of its own.", list(&own)));
     }
-    let mut vars: Vec<String> = checkpoint
-        .vars
-        .iter()
-        .map(|(name, kind)| format!("<code>{name}</code> is {} in each run.", value(kind)))
-        .collect();
+    let vars = checkpoint.vars.iter();
+    let vars = vars.map(|(name, kind)| format!("<code>{name}</code> is {}", value(kind)));
+    let vars: Vec<String> = vars.collect();
+    if !vars.is_empty() {
+        notes.push(format!("In each run, {}.", list(&vars)));
+    }
     if checkpoint.session.mentions("CGROUP") {
-        vars.push("<code>CGROUP</code> is the name of a cgroup that is not there yet.".into());
+        notes.push("<code>CGROUP</code> is the name of a cgroup that is not there yet.".into());
     }
     if checkpoint.session.mentions("LAB") {
-        vars.push("<code>LAB</code> is the lab’s directory, in which you start.".into());
+        notes.push("<code>LAB</code> is the lab’s directory, in which you start.".into());
     }
-    notes.extend(vars);
     format!("<p class=\"checkpoint-run\">{}</p>", notes.join(" "))
 }
 
@@ -135,10 +138,10 @@ fn value(kind: &Kind) -> String {
     match kind {
         Kind::Word => "a new random word".into(),
         Kind::Number(from, to) => format!("a new random number from {from} to {to}"),
-        Kind::Port => "a port on which nobody listens, a new one".into(),
+        Kind::Port => "a port on which nobody listens".into(),
         Kind::OneOf(choices) => {
             let choices: Vec<String> = choices.iter().map(|choice| escape(choice)).collect();
-            format!("one of {}, chosen anew", list(&choices))
+            format!("one of {}", choices.join(", "))
         }
     }
 }
@@ -203,13 +206,13 @@ mod tests {
         ));
         for part in [
             "id=\"checkpoint-2-10\"",
-            "1 minute. Needs root, or a user namespace, the program <code>a</code> and a network",
+            "1 minute. Needs: root, or a user namespace; the program <code>a</code>; a network of",
             "Is <code>1 &lt; 2</code>?",
             "<input type=\"radio\" name=\"predict-2-10\" value=\"2\">",
             "<strong>Answer:</strong> yes &amp; no",
             "part2-namespaces checkpoint shell 2.10",
             "has a network and a host name of its own",
-            "<code>WORD</code> is a new random word in each run.",
+            "In each run, <code>WORD</code> is a new random word and <code>N</code> is a new random",
             "<span>echo &quot;&lt;$WORD&gt;&quot;</span>\n<span>x</span>",
             "&lt;<var title=\"the value of WORD\">[WORD]</var>&gt; <i title=\"any text\">[..]</i>",
             "exit status 3",

@@ -100,7 +100,7 @@ fn fill_in(chapter: &Chapter, places: &[Place], repository: &Path) -> Result<Str
             "minutes" => generated::checkpoints::minutes(places, part),
             "checkpoints" => generated::checkpoints::tables(places, part, &up),
             "commands" => generated::commands::all(),
-            "steps" => generated::steps::table(repository, places, &up)?,
+            "steps" => generated::steps::lists(repository, places, &up)?,
             other => bail!("book/src/{}: there is no directive {other}", path.display()),
         });
     }

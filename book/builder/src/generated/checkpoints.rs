@@ -53,7 +53,7 @@ fn table(found: &[(&Place, &Checkpoint)], up: &str) -> String {
             place.path.display(),
             card::anchor(checkpoint.id),
             checkpoint.minutes,
-            markup::list(&needs),
+            needs.join("; ").replace('|', "\\|"),
         );
     }
     table

@@ -107,7 +107,7 @@ fn name(arguments: &str) -> String {
     }
 }
 
-/// The first literal that has letters, with `…` for what is filled in.
+/// The first literal that is no separator, with `…` for what is filled in.
 fn literal(arguments: &str) -> String {
     let mut rest = arguments;
     while let Some((_, after)) = rest.split_once('"') {
@@ -130,7 +130,7 @@ fn literal(arguments: &str) -> String {
                 Some(c) => text.push(c),
             }
         }
-        if text.chars().any(char::is_alphanumeric) {
+        if text.len() > 2 {
             return text;
         }
         rest = chars.as_str();
@@ -138,42 +138,35 @@ fn literal(arguments: &str) -> String {
     String::new()
 }
 
-/// The steps of each part in a table.
+/// The steps of each part in a list.
 ///
 /// # Errors
 /// As [`read`].
-pub fn table(repository: &Path, places: &[Place], up: &str) -> Result<String> {
+pub fn lists(repository: &Path, places: &[Place], up: &str) -> Result<String> {
     let steps = read(repository)?;
     let mut out = String::new();
     for part in crate::parts() {
         let (number, binary) = (part.number, part.binary);
-        out += &format!("## Part {number}: {binary} {{#steps-{number}}}\n\n");
-        out += "| Step | What it does, and why | In a shell |\n| --- | --- | --- |\n";
+        out += &format!("## Part {number}: {binary} {{#steps-{number}}}\n\n<dl class=\"options\">");
         for step in steps.iter().filter(|step| step.file.starts_with(binary)) {
             let section = link(&step.section, places, up);
-            let shell = step.shell.split('\n').filter(|line| !line.is_empty());
-            let shell: Vec<String> = shell.map(code).collect();
-            let (name, what, why) = (code(&step.name), text(&step.what), text(&step.why));
-            out += &format!("| {name} {section} | {what}: {why} | {} |\n", shell.join("<br>"));
+            let (name, what, why) = (escape(&step.name), escape(&step.what), escape(&step.why));
+            out += &format!("<dt><code>{name}</code> {section}</dt><dd>{what}: {why}");
+            for line in step.shell.split('\n').filter(|line| !line.is_empty()) {
+                out += &format!("<br><code>{}</code>", escape(line));
+            }
+            out += "</dd>";
         }
-        out.push('\n');
+        out += "</dl>\n\n";
     }
     Ok(out)
-}
-
-fn code(text: &str) -> String {
-    format!("<code>{}</code>", escape(text).replace('|', "&#124;").replace('*', "&#42;"))
-}
-
-fn text(text: &str) -> String {
-    text.replace('|', "\\|").replace('_', "\\_").replace('<', "&lt;")
 }
 
 /// A link to the section, if its page is there.
 fn link(section: &str, places: &[Place], up: &str) -> String {
     let anchor = format!("s{}", section.replace('.', "-"));
     match places.iter().find(|place| place.anchors.contains(&anchor)) {
-        Some(place) => format!("[{section}]({up}{}#{anchor})", place.path.display()),
+        Some(place) => format!("<a href=\"{up}{}#{anchor}\">{section}</a>", place.path.display()),
         None => section.to_owned(),
     }
 }
