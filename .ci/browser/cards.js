@@ -158,4 +158,14 @@ async function onPaper(checks, view, name) {
         assert.equal(await card.locator("button:visible").count(), 0);
         await page.context().close();
     });
+
+    await checks.check("on the page of all pages every card is open", async () => {
+        const page = await checks.window(view);
+        await page.addInitScript(() => { window.print = () => {}; });
+        await page.goto(checks.url("print.html"));
+        assert.ok(await page.locator(".checkpoint-asks").count() > 0);
+        assert.equal(await page.locator(".checkpoint-asks:not(.is-open)").count(), 0);
+        assert.deepEqual(page.complaints, []);
+        await page.context().close();
+    });
 }

@@ -182,8 +182,10 @@ fn refusal_by_part(binary: &str, words: &[&str], repository: &Path) -> Option<St
     let Some(command) = part.commands.iter().find(|command| command.name == name) else {
         return Some(format!("{binary} has no command {name}"));
     };
-    let mut files =
-        words.iter().take_while(|word| **word != "--").filter(|w| w.starts_with("part"));
+    let is_ours = |word: &&&str| {
+        word.split_once('/').is_some_and(|(dir, _)| parts.iter().any(|part| part.binary == dir))
+    };
+    let mut files = words.iter().take_while(|word| **word != "--").filter(is_ours);
     if let Some(file) = files.find(|file| !repository.join(file).exists()) {
         return Some(format!("there is no file {file}"));
     }
@@ -226,6 +228,7 @@ mod tests {
             "cargo run -q -- plan --json part5-network/Cargo.toml | head",
             "cargo run -p book -- serve",
             "part1-chroot --help",
+            "part5-network checkpoint --as part2-namespaces=/bin/true --yes",
             "echo part1-chroot fly",
         ] {
             assert!(!wrong(line), "{line}");
