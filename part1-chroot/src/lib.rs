@@ -140,6 +140,11 @@ fn not_yet(request: &Request) -> Vec<String> {
         ("ulimits", !service.ulimits.is_empty(), 2),
         ("sysctls", !service.sysctls.is_empty(), 2),
         ("devices", !service.devices.is_empty(), 2),
+        ("domainname", service.domainname.is_some(), 2),
+        ("network_mode", service.network_mode != Default::default(), 2),
+        ("oom_score_adj", service.oom_score_adj.is_some(), 2),
+        ("security_opt", service.security != Default::default(), 2),
+        ("shm_size", service.shm_size.is_some(), 2),
         ("mem_limit", service.mem_limit.is_some(), 3),
         ("mem_reservation", service.mem_reservation.is_some(), 3),
         ("memswap_limit", service.memswap_limit.is_some(), 3),
@@ -152,6 +157,8 @@ fn not_yet(request: &Request) -> Vec<String> {
         ("ports", !service.ports.is_empty(), 5),
         ("networks", !service.networks.is_empty(), 5),
         ("volumes", !service.volumes.is_empty(), 5),
+        ("extra_hosts", !service.extra_hosts.is_empty(), 5),
+        ("dns", !service.dns.is_empty(), 5),
     ];
     asked
         .into_iter()

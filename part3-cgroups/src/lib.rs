@@ -3,7 +3,7 @@
 //! The walls of part 2 hide the machine; they do not keep a container from using all of it. A
 //! *cgroup* does: a directory in a file system of the kernel's, with files for its limits and a
 //! file for its processes ([`hierarchy`] finds the place, [`limits`] and [`settings`] the
-//! values). [`recipe`] adds five steps to part 2's.
+//! values). [`recipe`] adds six steps to part 2's.
 
 pub mod cpuset;
 pub mod device_program;

@@ -51,8 +51,11 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request, places: &Places) {
     }
     let publishing = Rc::new(Publishing::default());
     recipe.steps.insert(0, hold(request, &publishing));
-    let after = if recipe.has("veth") { "veth" } else { "clone" };
-    recipe.insert_after(after, lead(recipe, request, places, &publishing));
+    let after = ["veth", "id map", "clone"].into_iter().find(|name| recipe.has(name));
+    recipe.insert_after(after.unwrap_or("clone"), lead(recipe, request, places, &publishing));
+    if recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        recipe.insert_before("capability bounds", wait_for_forwarder());
+    }
     recipe.push(release(&publishing));
 }
 
@@ -99,6 +102,15 @@ fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Pub
         place.allow_hairpin(context)?;
         by_firewall(&publishing, &dir, address)
     })
+}
+
+/// Who has given up privileges can be entered by nobody who has not more than he.
+fn wait_for_forwarder() -> Step {
+    Step::new(PART, Place::Child, "wait for the forwarder")
+        .what("wait until the forwarder is in its network")
+        .why("without root it may enter only as long as the process has its privileges")
+        .section("5.7")
+        .does_with(|context| context.await_host("publish"))
 }
 
 /// The undo is known only now, so it is written here, and as ever before the act.

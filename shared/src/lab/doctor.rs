@@ -93,6 +93,7 @@ const ROWS: &[Row] = &[
     row(3, "cpu", &[]),
     row(3, "cpuset", &[when(When::Always, "`cpuset` is not enforced, and a note says so")]),
     row(3, "io", &[when(When::Always, "`blkio_config` is not enforced, and a note says so")]),
+    row(3, "psi", &[when(When::Always, "no part uses it; an experiment is left out")]),
     row(
         3,
         "devices",
