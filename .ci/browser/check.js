@@ -52,11 +52,21 @@ class Checks {
         }
     }
 
-    /** A window in one view that complains of what the page complains of. */
-    async window(view, more = {}) {
+    /** A reader's browser in one view. */
+    async reader(view, more = {}) {
         const { viewport, colorScheme } = view;
         const context = await this.browser.newContext({ viewport, colorScheme, ...more });
-        context.setDefaultTimeout(10_000);
+        context.setDefaultTimeout(20_000);
+        return context;
+    }
+
+    /** A window of a new reader. */
+    async window(view, more = {}) {
+        return this.open(await this.reader(view, more));
+    }
+
+    /** A new window of a reader; it notes what the page complains of. */
+    async open(context) {
         const page = await context.newPage();
         page.complaints = [];
         page.on("pageerror", (error) => page.complaints.push(`error: ${error.message}`));

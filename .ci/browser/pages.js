@@ -13,17 +13,15 @@ const PICTURES = [
 ];
 
 exports.check = async (checks, views, names) => {
-    const windows = [];
+    const readers = [];
     for (const view of views) {
-        windows.push([view, await checks.window(view)]);
+        readers.push([view, await checks.reader(view)]);
     }
     for (const name of names) {
         await checks.check(`${name}: fits, says nothing, is accessible`, async () => {
-            const found = await Promise.all(windows.map(async ([view, page]) => {
-                const problems = await look(checks, page, name);
-                if (PICTURES.includes(name)) {
-                    await checks.shoot(page, `${name.replace(/\W/g, "-")}-${view.name.replace(" ", "-")}`);
-                }
+            const found = await Promise.all(readers.map(async ([view, reader]) => {
+                const picture = `${name.replace(/\W/g, "-")}-${view.name.replace(" ", "-")}`;
+                const problems = await look(checks, reader, name, PICTURES.includes(name) && picture);
                 return problems.map((problem) => `${view.name}: ${problem}`);
             }));
             assert.ok(found.flat().length === 0, found.flat().join("\n"));
@@ -31,27 +29,30 @@ exports.check = async (checks, views, names) => {
     }
     for (const theme of ["rust", "coal", "ayu"]) {
         await checks.check(`a card and tables are accessible in the theme ${theme}`, async () => {
-            const [, page] = windows[2];
-            const problems = [];
-            await page.evaluate((theme) => localStorage.setItem("mdbook-theme", theme), theme);
+            const reader = await checks.reader(views[2]);
+            await reader.addInitScript((theme) => localStorage.setItem("mdbook-theme", theme), theme);
             for (const name of [names.find((name) => name.startsWith("part1/")), names.at(-1)]) {
-                await page.goto(checks.url(name));
-                assert.ok(await page.evaluate((t) => document.documentElement.classList.contains(t), theme));
-                problems.push(...await accessible(page));
+                const problems = await look(checks, reader, name);
+                assert.ok(problems.length === 0, problems.join("\n"));
             }
-            assert.ok(problems.length === 0, problems.join("\n"));
+            await reader.close();
         });
     }
-    for (const [, page] of windows) {
-        await page.context().close();
+    for (const [, reader] of readers) {
+        await reader.close();
     }
 };
 
-/** All that is wrong with a page in one window. */
-async function look(checks, page, name) {
-    page.complaints.length = 0;
+/** All that is wrong with a page, in a new window of a reader. */
+async function look(checks, reader, name, picture) {
+    const page = await checks.open(reader);
     await page.goto(checks.url(name));
-    return [...page.complaints, ...await tooWide(page), ...await accessible(page)];
+    const problems = [...await tooWide(page), ...await accessible(page), ...page.complaints];
+    if (picture) {
+        await checks.shoot(page, picture);
+    }
+    await page.close();
+    return problems;
 }
 
 /** What makes the page scroll sideways. */
