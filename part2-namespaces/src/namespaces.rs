@@ -35,10 +35,11 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
 }
 
 /// Late in the recipe: meanwhile the host may lay a cable into the new namespace (part 5), and
-/// the kernel changes one interface at a time.
+/// the kernel changes one interface at a time. But before the root changes: a shell that does the
+/// same finds `ip` on the host only.
 pub(crate) fn add_loopback(recipe: &mut Recipe, request: &Request) {
     if request.service.network_mode != NetworkMode::Host {
-        recipe.insert_before("working directory", loopback());
+        recipe.insert_before("pivot_root", loopback());
     }
 }
 

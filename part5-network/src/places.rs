@@ -78,7 +78,7 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<Places> {
 
     recipe.insert_before("clone", join(recipe, &places));
     recipe.insert_after("clone", plug_in(&places));
-    recipe.insert_after("pivot_root", configure(&places));
+    recipe.insert_before("loopback", configure(&places));
     Ok(places)
 }
 

@@ -125,10 +125,13 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// Mounts come when the tree is there, and before it can be read-only.
+/// Mounts come when the tree is there, before it can be read-only, and before we wait for the
+/// network.
 pub(crate) fn insert_mount(recipe: &mut Recipe, step: Step) {
-    let read_only = "read-only root";
-    recipe.insert_before(if recipe.has(read_only) { read_only } else { "pivot_root" }, step);
+    let later = ["read-only root", "eth0", "loopback", "pivot_root"];
+    let next = recipe.steps.iter().find(|step| later.contains(&&*step.name));
+    let next = next.map_or("pivot_root".into(), |step| step.name.clone());
+    recipe.insert_before(&next, step);
 }
 
 fn make(volumes: Vec<Volume>) -> Step {
