@@ -10,8 +10,10 @@ use part2_namespaces::{
     DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, open_beneath,
 };
 use rustix::fs::{Mode, OFlags, mkdirat, open};
+use rustix::mount::MountAttrFlags;
 use shared::error::Call;
 use shared::recipe::{Outcome, Place, Step};
+use shared::sys::{MountAttr, mount_setattr};
 
 use crate::PART;
 use crate::hierarchy::Version;
@@ -76,7 +78,11 @@ fn bind(dir: &Path, name: Option<&str>) -> Outcome {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = open(dir, flags, Mode::empty()).call(call())?;
     let copy = detached_bind(own.as_fd(), false).call(call())?;
-    make_read_only(copy.as_fd(), false)?;
+    let attr = MountAttr {
+        set: (DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY).bits().into(),
+        ..MountAttr::default()
+    };
+    mount_setattr(copy.as_fd(), false, attr).call(call())?;
     let place = open_beneath(at_root()?.as_fd(), &target).call(call())?;
     attach(copy.as_fd(), place.as_fd()).call(call())
 }
