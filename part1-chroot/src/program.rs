@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use shared::error::{Error, Failed, Result};
 use shared::part::{Joining, Request};
 use shared::recipe::{Outcome, Place, Step};
+use shared::shell::{all_quoted, quoted};
 use shared::spec::Service;
 
 /// What Docker sets, then what the service says.
@@ -106,12 +107,24 @@ impl Program {
             .what(format!("become {}", shown.first().map_or("nothing", String::as_str)))
             .why("the process keeps its walls and its pid; only its program changes")
             .section("1.7")
-            .shell(format!("exec {}", shown.join(" ")))
+            .shell(self.shell())
             .hint(
                 "is it in the root file system, executable (chmod +x), with its libraries? \
                  `rootfs show` lists what is there",
             )
             .does(move || self.become_it())
+    }
+
+    fn shell(&self) -> String {
+        let text = |word: &CString| word.to_string_lossy().into_owned();
+        let variable = |pair: &CString| {
+            let pair = text(pair);
+            let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            format!("{}={}", quoted(key), quoted(value))
+        };
+        let environment: Vec<_> = self.environment.iter().map(variable).collect();
+        let program = all_quoted(self.argv.iter().map(text));
+        format!("exec env -i {} \\\n  {program}", environment.join(" "))
     }
 
     // ANCHOR: become

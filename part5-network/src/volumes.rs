@@ -15,12 +15,13 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use part2_namespaces::{at_root, attach, open_beneath};
+use part2_namespaces::{at_root, attach, open_beneath, shell_place, shell_read_only};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use shared::journal::Undo;
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::{all_quoted, quoted};
 use shared::spec::{Mount, Source};
 use shared::sys::{MountAttr, mount_setattr};
 use shared::{Call, Error, Failed, Result};
@@ -120,7 +121,8 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
         recipe.insert_before("clone", make(ours));
     }
     for volume in volumes {
-        insert_mount(recipe, mount_step(volume));
+        let place = shell_place(&request.rootfs, &volume.target);
+        insert_mount(recipe, mount_step(volume, &place));
     }
     Ok(())
 }
@@ -140,7 +142,7 @@ fn make(volumes: Vec<Volume>) -> Step {
         .what(format!("have the directories of the volumes: {}", shown.join(", ")))
         .why("what is in a named volume stays when its containers are gone")
         .section("5.6")
-        .shell(format!("mkdir -p {}", shown.join(" ")));
+        .shell(format!("mkdir -p {}", all_quoted(&shown)));
     for volume in volumes.iter().filter(|volume| volume.anonymous) {
         step = step.undo_on_remove(Undo::RemoveTree { path: volume.source.clone() });
     }
@@ -152,14 +154,14 @@ fn make(volumes: Vec<Volume>) -> Step {
     })
 }
 
-fn mount_step(volume: Volume) -> Step {
+fn mount_step(volume: Volume, place: &str) -> Step {
     let (source, target) = (volume.source.display(), volume.target.display());
-    let option = if volume.read_only { "-o ro " } else { "" };
+    let shell = shell_of(&volume, place);
     Step::new(PART, Place::Child, format!("volume {target}"))
         .what(format!("mount {source} at {target}"))
         .why("files that live longer than the container, or are shared with it")
         .section("5.6")
-        .shell(format!("mount --rbind {option}{source} .{target}"))
+        .shell(shell)
         .hint("does the volume's source exist, and may this user open it?")
         .does(move || {
             let root = at_root()?;
@@ -168,6 +170,33 @@ fn mount_step(volume: Volume) -> Step {
             }
             mount_volume(root.as_fd(), &volume.source, &volume.target, volume.read_only)
         })
+}
+
+fn shell_of(volume: &Volume, place: &str) -> String {
+    let (source, target) = (quoted(volume.source.display()), quoted(place));
+    let mut lines = Vec::new();
+    if volume.ours {
+        // A new volume begins with what the image has there.
+        lines
+            .push(format!("[[ $(ls -A {source}) || ! -d {target} ]] || cp -a {target}/. {source}"));
+    }
+    if volume.ours || volume.source.is_dir() {
+        lines.push(format!("mkdir -p {target}; mount --rbind {source} {target}"));
+    } else {
+        lines.push(shell_of_file(place));
+        lines.push(format!("mount --rbind {source} {target}"));
+    }
+    if volume.read_only {
+        lines.push(shell_read_only(place));
+    }
+    lines.join("\n")
+}
+
+/// Makes a file to be mounted over, if it is missing.
+pub(crate) fn shell_of_file(place: &str) -> String {
+    let parent = Path::new(place).parent().unwrap_or(Path::new("."));
+    let (parent, place) = (quoted(parent.display()), quoted(place));
+    format!("mkdir -p {parent}; [[ -e {place} ]] || touch {place}")
 }
 
 /// Mounts `source` at `target` below `root`, and makes a target that is missing.
