@@ -1,6 +1,6 @@
 //! The classic way out of a chroot, in three calls of the standard library. Needs root.
 //!
-//! Section 1.8 of the book tells why it works. Copy the binary into a root file system (it is
+//! Section 1.21 of the book tells why it works. Copy the binary into a root file system (it is
 //! static, so it runs in any) and start it there: `escape PROGRAM ARGUMENT…`.
 
 use std::os::unix::fs::chroot;

@@ -61,7 +61,7 @@ fn clone() -> Step {
     Step::new(1, Place::Clone, "clone")
         .what("make a new process, a copy of this one")
         .why("the copy becomes the service; the original looks after it")
-        .section("1.3")
+        .section("1.11")
         .shell("( ... ) &")
 }
 // ANCHOR_END: clone
@@ -72,7 +72,7 @@ fn chroot_into(request: &Request) -> Step {
     Step::new(1, Place::Child, "chroot")
         .what(format!("make {} the root directory", rootfs.display()))
         .why("paths of the process start there, so it finds other programs and libraries")
-        .section("1.4")
+        .section("1.12")
         .shell(format!("chroot {} ...", quoted(rootfs.display())))
         .hint("chroot needs root (CAP_SYS_CHROOT); part 2 works without, by a user namespace")
         .does(move || {
@@ -92,8 +92,11 @@ pub fn working_directory(service: &Service) -> Step {
     Step::new(1, Place::Child, "working directory")
         .what(format!("start in {}", dir.display()))
         .why("a program finds its files relative to the directory it starts in")
-        .section("1.5")
-        .shell(if is_root { "cd /".into() } else { format!("mkdir -p {shown}; cd {shown}") })
+        .section("1.13")
+        .shell(match is_root {
+            false => format!("mkdir -p {shown}; cd {shown}"),
+            true => "cd /".into(),
+        })
         .does(move || enter(&dir))
 }
 
@@ -134,7 +137,7 @@ pub fn close_fds() -> Step {
     Step::new(1, Place::Child, "close fds")
         .what("let execve close every file but the standard three")
         .why("a file opened outside stays usable inside: a way out (CVE-2016-9962)")
-        .section("1.6")
+        .section("1.14")
         .shell("for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done")
         .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
@@ -155,6 +158,11 @@ fn not_yet(request: &Request) -> Vec<String> {
         ("ulimits", !service.ulimits.is_empty(), 2),
         ("sysctls", !service.sysctls.is_empty(), 2),
         ("devices", !service.devices.is_empty(), 2),
+        ("domainname", service.domainname.is_some(), 2),
+        ("network_mode", service.network_mode != Default::default(), 2),
+        ("oom_score_adj", service.oom_score_adj.is_some(), 2),
+        ("security_opt", service.security != Default::default(), 2),
+        ("shm_size", service.shm_size.is_some(), 2),
         ("mem_limit", service.mem_limit.is_some(), 3),
         ("mem_reservation", service.mem_reservation.is_some(), 3),
         ("memswap_limit", service.memswap_limit.is_some(), 3),
@@ -167,6 +175,8 @@ fn not_yet(request: &Request) -> Vec<String> {
         ("ports", !service.ports.is_empty(), 5),
         ("networks", !service.networks.is_empty(), 5),
         ("volumes", !service.volumes.is_empty(), 5),
+        ("extra_hosts", !service.extra_hosts.is_empty(), 5),
+        ("dns", !service.dns.is_empty(), 5),
     ];
     asked
         .into_iter()

@@ -106,8 +106,8 @@ impl Program {
         Step::new(1, Place::Child, shared::container::EXECVE)
             .what(format!("become {}", shown.first().map_or("nothing", String::as_str)))
             .why("the process keeps its walls and its pid; only its program changes")
-            .section("1.7")
-            .shell(self.shell())
+            .section("1.15")
+            .shell(format!("exec env -i {} \\\n  {}", self.shell_environment(), all_quoted(&shown)))
             .hint(
                 "is it in the root file system, executable (chmod +x), with its libraries? \
                  `rootfs show` lists what is there",
@@ -115,16 +115,13 @@ impl Program {
             .does(move || self.become_it())
     }
 
-    fn shell(&self) -> String {
-        let text = |word: &CString| word.to_string_lossy().into_owned();
+    fn shell_environment(&self) -> String {
         let variable = |pair: &CString| {
-            let pair = text(pair);
+            let pair = pair.to_string_lossy();
             let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
             format!("{}={}", quoted(key), quoted(value))
         };
-        let environment: Vec<_> = self.environment.iter().map(variable).collect();
-        let program = all_quoted(self.argv.iter().map(text));
-        format!("exec env -i {} \\\n  {program}", environment.join(" "))
+        self.environment.iter().map(variable).collect::<Vec<_>>().join(" ")
     }
 
     // ANCHOR: become

@@ -76,6 +76,7 @@ impl CapabilitySet {
     /// No capability.
     pub const EMPTY: Self = Self(0);
 
+    // ANCHOR: default
     /// What Docker gives a container that asks for nothing.
     pub const DEFAULT: Self = Self::of(&[
         // Its own files.
@@ -97,6 +98,7 @@ impl CapabilitySet {
         // `login` and `sshd` do not start without it.
         "AUDIT_WRITE",
     ]);
+    // ANCHOR_END: default
 
     /// The capabilities of these names (upper case, without `CAP_`), for constants.
     ///
@@ -275,6 +277,7 @@ fn read(key: &str, names: &[String]) -> Result<(bool, CapabilitySet)> {
     Ok((all, set))
 }
 
+// ANCHOR: drop_bounding
 /// Makes `keep` the most that this process, its children and the programs they execute can ever
 /// have: `PR_CAPBSET_DROP` of `prctl(2)` for each other capability.
 ///
@@ -295,6 +298,7 @@ pub fn drop_bounding(keep: CapabilitySet) -> Outcome {
     }
     Ok(())
 }
+// ANCHOR_END: drop_bounding
 
 /// Takes every capability but `keep` from this process, and leaves nothing to be inherited:
 /// `capset(2)`.

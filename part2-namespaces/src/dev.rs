@@ -16,6 +16,7 @@ use crate::mounts::{
     DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, mount_point, shell_place,
 };
 
+// ANCHOR: devices
 /// Name, major and minor number: see the kernel's `admin-guide/devices.txt`.
 const DEVICES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
@@ -25,6 +26,7 @@ const DEVICES: [(&str, u32, u32); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+// ANCHOR_END: devices
 
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
@@ -57,16 +59,17 @@ fn dev(request: &Request) -> Step {
     Step::new(PART, Place::Child, "dev")
         .what(format!("make a /dev with {} only", names.join(", ")))
         .why("the host's /dev reaches its disks and its memory")
-        .section("2.12")
-        .shell(shell_of_dev(root, &request.service.devices))
+        .section("2.13")
+        .shell(format!(
+            "mkdir -p dev; mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs dev\n{}",
+            shell_of_dev(root, &request.service.devices)
+        ))
         .hint("the root file system needs a directory /dev that is no symbolic link")
         .does(move || make_dev(root, &devices))
 }
 
 fn shell_of_dev(root: bool, devices: &[Device]) -> String {
-    let mut lines = vec![
-        "mkdir -p dev; mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs dev".to_owned(),
-    ];
+    let mut lines = Vec::new();
     let made =
         DEVICES.map(|(name, major, minor)| format!("mknod -m 666 dev/{name} c {major} {minor}"));
     let names = DEVICES.map(|(name, ..)| name);
@@ -150,6 +153,7 @@ fn make_dev(root: bool, devices: &[Device]) -> Outcome {
     Ok(())
 }
 
+// ANCHOR: make_node
 fn make_node(dev: BorrowedFd, name: &Path, kind: FileType, number: u64) -> Outcome {
     mknodat(dev, name, kind, Mode::from_raw_mode(0o666), number)
         // The umask took some of the permissions away.
@@ -158,6 +162,7 @@ fn make_node(dev: BorrowedFd, name: &Path, kind: FileType, number: u64) -> Outco
         })
         .call(format!("mknod(\"/dev/{}\")", name.display()))
 }
+// ANCHOR_END: make_node
 
 fn make_file(dev: BorrowedFd, name: &str) -> Outcome {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::WRONLY;
@@ -213,12 +218,11 @@ fn devpts(request: &Request) -> Step {
         .iter()
         .map(|(key, value)| if value.is_empty() { (*key).into() } else { format!("{key}={value}") })
         .collect();
-    let shell = format!("mount -t devpts -o nosuid,noexec,{} devpts dev/pts", of_shell.join(","));
     Step::new(PART, Place::Child, "devpts")
         .what("mount a /dev/pts of its own")
         .why("with the host's it could read and write the host's terminals")
-        .section("2.12")
-        .shell(shell)
+        .section("2.13")
+        .shell(format!("mount -t devpts -o nosuid,noexec,{} devpts dev/pts", of_shell.join(",")))
         .does(move || {
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             mount_at("dev/pts", "devpts", &options, attributes)
@@ -230,7 +234,7 @@ fn shm(size: u64) -> Step {
     Step::new(PART, Place::Child, "shm")
         .what(format!("mount a /dev/shm of its own, at most {size} bytes"))
         .why("shared memory of shm_open(3) lives there")
-        .section("2.12")
+        .section("2.13")
         .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,mode=1777,size={size} shm dev/shm"))
         .does(move || mount_at("dev/shm", "tmpfs", &[("mode", "1777"), ("size", &size)], DATA_ONLY))
 }
@@ -239,7 +243,7 @@ fn mqueue() -> Step {
     Step::new(PART, Place::Child, "mqueue")
         .what("mount a /dev/mqueue of its own")
         .why("it shows the message queues of the IPC namespace that mounts it")
-        .section("2.12")
+        .section("2.13")
         .shell("mount -t mqueue -o nosuid,nodev,noexec mqueue dev/mqueue")
         .does(|| mount_at("dev/mqueue", "mqueue", &[], DATA_ONLY))
 }
@@ -256,7 +260,7 @@ fn memory_fs(tmpfs: &Tmpfs, place: &str) -> Step {
     Step::new(PART, Place::Child, format!("tmpfs {shown}"))
         .what(format!("mount an empty file system in memory at {shown}"))
         .why("what is written there is fast and is gone with the container")
-        .section("2.12")
+        .section("2.13")
         .shell(format!(
             "mkdir -p {place}; mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs {place}"
         ))

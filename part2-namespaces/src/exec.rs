@@ -42,7 +42,7 @@ pub fn recipe(joining: &Joining) -> Result<Recipe> {
         Step::new(PART, Place::Clone, "clone")
             .what("make a new process, a child of this one")
             .why("only processes made after it are in the joined pid namespace")
-            .section("2.20"),
+            .section("2.24"),
     );
     add_cgroups(&mut recipe, &record.cgroups);
     recipe.push(join_namespaces(&process));
@@ -80,7 +80,7 @@ fn join_pid_namespace(joining: &Joining, process: &Rc<Process>) -> Step {
     Step::new(PART, Place::Prepare, "join the pid namespace")
         .what(format!("let the next child be in the pid namespace of process {}", process.pid))
         .why("a process never changes its own pid namespace, only its children's")
-        .section("2.20")
+        .section("2.24")
         .shell(format!("nsenter --target {} --pid", process.pid))
         .does(move || {
             // A process inside must not look into ours through /proc/PID/exe (CVE-2019-5736).
@@ -101,7 +101,7 @@ fn add_cgroups(recipe: &mut Recipe, cgroups: &[PathBuf]) {
     let step = Step::new(PART, Place::Child, "join the cgroups")
         .what("join the container's cgroups")
         .why("its limits hold for everything that runs in it")
-        .section("2.20")
+        .section("2.24")
         .shell(shell.collect::<Vec<_>>().join("; "))
         .does(move || {
             v1.iter().try_for_each(|dir| {
@@ -112,6 +112,7 @@ fn add_cgroups(recipe: &mut Recipe, cgroups: &[PathBuf]) {
     recipe.push(step);
 }
 
+// ANCHOR: join
 fn join_namespaces(process: &Rc<Process>) -> Step {
     let process = Rc::clone(process);
     let namespaces = CloneFlags::CLONE_NEWNS
@@ -122,15 +123,16 @@ fn join_namespaces(process: &Rc<Process>) -> Step {
     Step::new(PART, Place::Child, "join the namespaces")
         .what("join the other namespaces; the container's root becomes ours")
         .why("a process in some of them only could be used to reach out of the others")
-        .section("2.20")
+        .section("2.24")
         .shell(format!("nsenter --target {} --mount --uts --ipc --net --cgroup", process.pid))
         .does(move || setns(process.as_fd(), namespaces).call("setns(pidfd, NEWNS | NEWUTS | …)"))
 }
+// ANCHOR_END: join
 
 fn own_terminal() -> Step {
     Step::new(PART, Place::Child, "terminal")
         .what("open a terminal in the container's /dev/pts")
         .why("with ours, it could type commands for us once it has ended")
-        .section("2.14")
+        .section("2.19")
         .does_with(|context| terminal::open(context, "/dev/pts/ptmx", |_| Ok(())))
 }

@@ -27,7 +27,7 @@ fn init() -> Step {
     Step::new(PART, Place::Child, "init")
         .what("stay as pid 1 and start the program as pid 2")
         .why("pid 1 must reap orphans, and most programs do not know that")
-        .section("2.19")
+        .section("2.5")
         .shell(no_tool("a small init; the program is pid 1 itself"))
         .does(become_init)
 }
@@ -49,6 +49,7 @@ fn become_init() -> Outcome {
     }
 }
 
+// ANCHOR: look_after
 fn look_after(program: Pid, signals: &SigSet) -> u8 {
     // Nor may they read what we were called with.
     let _ = sys::rename_process("init");
@@ -70,6 +71,7 @@ fn look_after(program: Pid, signals: &SigSet) -> u8 {
         }
     }
 }
+// ANCHOR_END: look_after
 
 /// Reaps all who have ended; the program's status if it was among them.
 fn reap(program: Pid) -> Option<u8> {

@@ -50,6 +50,7 @@ pub fn part() -> Part {
 ///
 /// # Errors
 /// As part 1; or a user, capability or identity that is not there.
+// ANCHOR: recipe
 pub fn recipe(request: &Request) -> Result<Recipe> {
     let mut recipe = part1_chroot::recipe(request)?;
     recipe.continue_in(PART);
@@ -70,3 +71,4 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     init::add(&mut recipe, request);
     Ok(recipe)
 }
+// ANCHOR_END: recipe

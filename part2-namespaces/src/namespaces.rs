@@ -11,6 +11,7 @@ use shared::spec::NetworkMode;
 use crate::PART;
 
 pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
+    // ANCHOR: flags
     recipe.clone.namespaces |= CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWUTS
@@ -24,6 +25,7 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
         recipe.notes.extend(identity.note());
     }
     recipe.replace("clone", clone(recipe.clone.namespaces, &identity));
+    // ANCHOR_END: flags
     recipe.insert_before("chroot", session());
     if let Some(step) = map_from_host(&identity) {
         recipe.insert_before("chroot", step);
@@ -60,7 +62,7 @@ fn clone(namespaces: CloneFlags, identity: &Identity) -> Step {
     Step::new(PART, Place::Clone, "clone")
         .what("make a new process in namespaces of its own")
         .why("it sees only what is in them: its processes, mounts, names and network")
-        .section("2.1")
+        .section("2.2")
         .shell(format!("unshare {} --kill-child ... &", options.join(" ")))
         .hint(
             "see `doctor`; without root this needs user namespaces \
@@ -69,14 +71,16 @@ fn clone(namespaces: CloneFlags, identity: &Identity) -> Step {
         )
 }
 
+// ANCHOR: session
 pub(crate) fn session() -> Step {
     Step::new(PART, Place::Child, "session")
         .what("start a session of its own")
         .why("without one it could push keystrokes into our terminal (CVE-2017-5226)")
-        .section("2.2")
+        .section("2.19")
         .shell("setsid ...")
         .does(|| setsid().call("setsid()").map(drop))
 }
+// ANCHOR_END: session
 
 /// A map of many ids needs `newuidmap(1)`, which has the privilege to write it.
 fn map_from_host(identity: &Identity) -> Option<Step> {
@@ -86,7 +90,7 @@ fn map_from_host(identity: &Identity) -> Option<Step> {
     let step = Step::new(PART, Place::Attach, "id map")
         .what("map the users inside to a range of ours outside")
         .why("root inside is an ordinary user outside, and other users can exist inside")
-        .section("2.3")
+        .section("2.18")
         .shell(shell)
         .hint("check /etc/subuid and /etc/subgid, and that newuidmap is set-user-id root")
         .does_with(move |context| match context.pid {
@@ -100,18 +104,19 @@ fn wait_for_map() -> Step {
     Step::new(PART, Place::Child, "wait for the id map")
         .what("wait until the host has mapped the users")
         .why("before that nobody owns anything in the new namespace")
-        .section("2.3")
+        .section("2.18")
         .shell("# it has waited; from its next program on it is root inside")
         .does_with(|context| context.await_host("id map"))
 }
 
+// ANCHOR: map_from_child
 /// A map of one id, our own, may be written by the process itself: `user_namespaces(7)`.
 fn map_from_child(identity: &Identity) -> Option<Step> {
     let (uid, gid) = identity.single()?;
     let step = Step::new(PART, Place::Child, "id map")
         .what(format!("map root inside to user {uid} outside"))
         .why("root inside is an ordinary user outside")
-        .section("2.3")
+        .section("2.18")
         .shell(format!(
             "# --map-root-user did it: echo deny >/proc/self/setgroups; \
              echo 0 {uid} 1 >/proc/self/uid_map; echo 0 {gid} 1 >/proc/self/gid_map"
@@ -119,12 +124,14 @@ fn map_from_child(identity: &Identity) -> Option<Step> {
         .does(move || identity::map_self(uid, gid));
     Some(step)
 }
+// ANCHOR_END: map_from_child
 
+// ANCHOR: cgroup_namespace
 fn cgroup_namespace() -> Step {
     Step::new(PART, Place::Child, "cgroup namespace")
         .what("see its own cgroup as the root of the tree")
         .why("the names of the host's cgroups tell what else runs there")
-        .section("2.4")
+        .section("2.16")
         .shell("unshare --cgroup ...")
         .does(|| {
             // Not part of clone: the namespace's root is the cgroup of whoever unshares, so the
@@ -132,15 +139,18 @@ fn cgroup_namespace() -> Step {
             unshare(CloneFlags::CLONE_NEWCGROUP).call("unshare(CLONE_NEWCGROUP)")
         })
 }
+// ANCHOR_END: cgroup_namespace
 
+// ANCHOR: loopback
 fn loopback() -> Step {
     Step::new(PART, Place::Child, "loopback")
         .what("bring up the loopback interface")
         .why("a new network namespace has only `lo`, and that is down")
-        .section("2.5")
+        .section("2.15")
         .shell("ip link set lo up")
         .does(shared::netlink::loopback_up)
 }
+// ANCHOR_END: loopback
 
 /// What [`Identity`] cannot give is an error before anything starts.
 pub(crate) fn not_mapped(what: &str, id: u32) -> Error {

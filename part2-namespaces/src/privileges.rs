@@ -75,7 +75,7 @@ fn oom_score(score: i32) -> Step {
     Step::new(PART, Place::Child, "oom_score_adj")
         .what(format!("change how likely the OOM killer chooses it: {score}"))
         .why("when the machine's memory ends, some services should end before others")
-        .section("2.15")
+        .section("2.20")
         .shell(format!("echo {score} > /proc/self/oom_score_adj"))
         .hint("a value below the present one needs CAP_SYS_RESOURCE on the host")
         .does(move || {
@@ -88,7 +88,7 @@ fn capability_bounds(set: CapabilitySet) -> Step {
     Step::new(PART, Place::Child, "capability bounds")
         .what("give up for ever the privileges it must not have")
         .why("what is not in the bounding set no program can gain, set-user-id or not")
-        .section("2.16")
+        .section("2.21")
         .shell(format!("setpriv --bounding-set \"{}\" ...", shell_of(set)))
         .does(move || drop_bounding(set))
 }
@@ -102,6 +102,7 @@ fn shell_of(set: CapabilitySet) -> String {
     format!("-all{}", added.collect::<String>())
 }
 
+// ANCHOR: user
 fn user(account: &Account, may_set_groups: bool) -> Step {
     let account = account.clone();
     let (uid, gid) = (account.uid, account.gid);
@@ -114,7 +115,7 @@ fn user(account: &Account, may_set_groups: bool) -> Step {
     Step::new(PART, Place::Child, "user")
         .what(format!("become user {uid}, group {gid}"))
         .why("what the program cannot do as this user, a flaw in it cannot do either")
-        .section("2.15")
+        .section("2.20")
         .shell(format!("setpriv --reuid={uid} --regid={gid} {groups} --pdeathsig KILL ..."))
         .does(move || {
             if may_set_groups {
@@ -127,34 +128,39 @@ fn user(account: &Account, may_set_groups: bool) -> Step {
             prctl::set_pdeathsig(Signal::SIGKILL).call("prctl(PR_SET_PDEATHSIG)")
         })
 }
+// ANCHOR_END: user
 
 fn only_capabilities(set: CapabilitySet) -> Step {
     Step::new(PART, Place::Child, "capabilities")
         .what(format!("keep only these privileges: {set}"))
         .why("root is many privileges; a service needs few of them, or none")
-        .section("2.16")
+        .section("2.21")
         .shell("setpriv --inh-caps=-all ...")
         .does(move || apply(set))
 }
 
+// ANCHOR: no_new_privs
 fn no_new_privs() -> Step {
     Step::new(PART, Place::Child, "no_new_privs")
         .what("let no program gain privileges")
         .why("a set-user-id program in the image would otherwise be a way up")
-        .section("2.17")
+        .section("2.22")
         .shell("setpriv --no-new-privs ...")
         .does(|| prctl::set_no_new_privs().call("prctl(PR_SET_NO_NEW_PRIVS)"))
 }
+// ANCHOR_END: no_new_privs
 
+// ANCHOR: seccomp
 fn seccomp_step(capabilities: CapabilitySet) -> Step {
     let filter = seccomp::filter(capabilities);
     Step::new(PART, Place::Child, "seccomp")
         .what("allow only the system calls that programs need")
         .why("each of the others is a door into the kernel that a flaw may be behind")
-        .section("2.18")
+        .section("2.23")
         .shell(no_tool("a filter of system calls"))
         .does(move || filter.install())
 }
+// ANCHOR_END: seccomp
 
 fn ulimits(service: &Service) -> Result<Step> {
     let limits = service
@@ -171,7 +177,7 @@ fn ulimits(service: &Service) -> Result<Step> {
     Ok(Step::new(PART, Place::Child, "ulimits")
         .what("set the limits of each process")
         .why("cgroups limit the container as a whole, these each of its processes")
-        .section("2.15")
+        .section("2.20")
         .shell(format!("prlimit {} --pid $$", shell.join(" ")))
         .hint("raising a hard limit needs CAP_SYS_RESOURCE on the host")
         .does(move || {

@@ -41,16 +41,19 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.insert_before("chroot", masked_paths());
 }
 
+// ANCHOR: proc
 fn proc() -> Step {
     Step::new(PART, Place::Child, "proc")
         .what("mount a /proc of its own")
         .why("it shows the processes of the pid namespace that mounts it, and no others")
-        .section("2.9")
+        .section("2.10")
         .shell("mkdir -p proc; mount -t proc -o nosuid,nodev,noexec proc proc")
         .hint("the root file system needs a directory /proc that is no symbolic link")
         .does(|| mount_at("proc", "proc", &[], DATA_ONLY))
 }
+// ANCHOR_END: proc
 
+// ANCHOR: sys
 fn sys(request: &Request) -> Step {
     // Without a network namespace of its own a user namespace may not mount sysfs: it would show
     // the devices of a network that it does not own. The host's, read-only, is as good.
@@ -58,7 +61,7 @@ fn sys(request: &Request) -> Step {
     let step = Step::new(PART, Place::Child, "sys")
         .what("mount /sys, read-only")
         .why("its files are switches of the host's kernel and devices")
-        .section("2.10")
+        .section("2.11")
         .hint("the root file system needs a directory /sys that is no symbolic link");
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
     if borrowed {
@@ -69,6 +72,7 @@ fn sys(request: &Request) -> Step {
             .does(move || mount_at("sys", "sysfs", &[], read_only))
     }
 }
+// ANCHOR_END: sys
 
 /// The shell command that makes a mount read-only with all below it, and keeps its other options.
 pub fn shell_read_only(target: &str) -> String {
@@ -99,7 +103,7 @@ fn sysctls(request: &Request) -> Step {
     Step::new(PART, Place::Child, "sysctls")
         .what("set the kernel's tunables of these namespaces")
         .why("they are the container's own, but /proc/sys is read-only once it runs")
-        .section("2.9")
+        .section("2.10")
         .shell(format!("sysctl -qw {}", shell.join(" ")))
         .does(move || {
             let root = at_root()?;
@@ -127,7 +131,7 @@ fn read_only_paths() -> Step {
     Step::new(PART, Place::Child, "read-only paths")
         .what("make parts of /proc read-only")
         .why("a write to /proc/sys or /proc/sysrq-trigger reaches the whole machine")
-        .section("2.11")
+        .section("2.12")
         .shell(format!(
             "for p in {}; do\n  \
                [[ ! -e proc/$p ]] || mount --bind -o ro,nosuid,nodev,noexec \"proc/$p\" \"proc/$p\"\n\
@@ -140,6 +144,7 @@ fn read_only_paths() -> Step {
         })
 }
 
+// ANCHOR: read_only_path
 fn read_only_path(proc: BorrowedFd, path: &str) -> Outcome {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
@@ -152,6 +157,7 @@ fn read_only_path(proc: BorrowedFd, path: &str) -> Outcome {
     make_read_only(copy.as_fd(), true)?;
     cover(copy.as_fd(), proc, path).call(format!("move_mount(/proc/{path})"))
 }
+// ANCHOR_END: read_only_path
 
 /// Attaches a detached mount to a path below an open directory: `move_mount(2)`.
 fn cover(mount: BorrowedFd, dir: BorrowedFd, path: &str) -> Result<(), Errno> {
@@ -176,7 +182,7 @@ fn masked_paths() -> Step {
     Step::new(PART, Place::Child, "masked paths")
         .what("hide parts of /proc and /sys")
         .why("they show the host's memory, keys, timers and hardware")
-        .section("2.11")
+        .section("2.12")
         .shell(format!(
             "for f in {}; do\n  \
                [[ ! -e $f ]] || mount --bind dev/null \"$f\"\n\

@@ -29,11 +29,12 @@ pub(crate) fn add_pivot(recipe: &mut Recipe, request: &Request) {
     }
 }
 
+// ANCHOR: propagation
 fn propagation() -> Step {
     Step::new(PART, Place::Child, "propagation")
         .what("make every mount private")
         .why("the host shares its mounts: what is mounted here would appear there")
-        .section("2.6")
+        .section("2.7")
         .shell("mount --make-rprivate /")
         .does(|| {
             let none = None::<&str>;
@@ -41,14 +42,16 @@ fn propagation() -> Step {
                 .call("mount(\"/\", MS_REC | MS_PRIVATE)")
         })
 }
+// ANCHOR_END: propagation
 
+// ANCHOR: bind
 fn bind(request: &Request) -> Step {
     let rootfs = request.rootfs.clone();
     let shown = quoted(rootfs.display());
     Step::new(PART, Place::Child, "rootfs")
         .what(format!("mount {} onto itself", rootfs.display()))
         .why("pivot_root wants a mount, not just a directory")
-        .section("2.7")
+        .section("2.8")
         .shell(format!("mount --rbind {shown} {shown}; cd {shown}"))
         .does(move || {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -60,12 +63,13 @@ fn bind(request: &Request) -> Step {
             fchdir(&tree).call("fchdir(new root)")
         })
 }
+// ANCHOR_END: bind
 
 fn read_only() -> Step {
     Step::new(PART, Place::Child, "read-only root")
         .what("make the root file system read-only")
         .why("a program that cannot change its files cannot be changed for good")
-        .section("2.7")
+        .section("2.8")
         .shell("mount -o remount,bind,ro .")
         .does(|| {
             let root = crate::at_root()?;
@@ -77,11 +81,12 @@ fn pivot() -> Step {
     Step::new(PART, Place::Child, "pivot_root")
         .what("make the new tree the root, and unmount the old one")
         .why("after chroot the old tree is still there to escape to; now it is gone")
-        .section("2.8")
+        .section("2.9")
         .shell("pivot_root . .; umount -l .; cd /")
         .does(pivot_and_forget)
 }
 
+// ANCHOR: pivot
 fn pivot_and_forget() -> Outcome {
     // With the same directory twice, the old root is stacked on the new one: no directory is
     // needed to put it in (pivot_root(2), NOTES).
@@ -90,3 +95,4 @@ fn pivot_and_forget() -> Outcome {
     umount2(".", MntFlags::MNT_DETACH).call("umount2(\".\", MNT_DETACH)")?;
     chdir("/").call("chdir(\"/\")")
 }
+// ANCHOR_END: pivot

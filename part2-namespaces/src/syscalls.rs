@@ -279,6 +279,7 @@ pub const GROUPS: &[Group] = &[
     allow_with(&["SYS_TTY_CONFIG"], "hang up a terminal", calls![SYS_vhangup]),
     #[cfg(target_arch = "x86_64")]
     allow_with(&["SYS_RAWIO"], "the processor's ports", calls![SYS_iopl SYS_ioperm]),
+    // ANCHOR: refused
     refuse(
         "requests that pass by this filter, and a long list of holes",
         calls![
@@ -302,6 +303,7 @@ pub const GROUPS: &[Group] = &[
             SYS_swapon SYS_swapoff SYS_pivot_root SYS_move_pages SYS_migrate_pages
         ],
     ),
+    // ANCHOR_END: refused
     #[cfg(target_arch = "x86_64")]
     refuse(
         "old, and of no use to a program of today",

@@ -26,7 +26,7 @@ fn terminal() -> Step {
     Step::new(PART, Place::Child, "terminal")
         .what("open a terminal in its own /dev/pts")
         .why("with ours, it could type commands for us once it has ended")
-        .section("2.14")
+        .section("2.19")
         .shell(no_tool("handing its other side to the host; `script` inside comes near"))
         .does_with(|context| {
             let console = crate::dev::console()?;
@@ -37,6 +37,7 @@ fn terminal() -> Step {
         })
 }
 
+// ANCHOR: open
 /// Opens a terminal, sends its controlling side to the host, and makes its other side our
 /// standard streams and controlling terminal. The caller leads a session.
 pub(crate) fn open(
@@ -61,3 +62,4 @@ pub(crate) fn open(
     dup2_stdout(&shown).call("dup2(terminal, 1)")?;
     dup2_stderr(&shown).call("dup2(terminal, 2)")
 }
+// ANCHOR_END: open

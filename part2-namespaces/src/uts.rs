@@ -16,20 +16,22 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     }
 }
 
+// ANCHOR: hostname
 fn hostname(name: String) -> Step {
     Step::new(PART, Place::Child, "hostname")
         .what(format!("be called {name}"))
         .why("the name is its own; changing it does not rename the host")
-        .section("2.13")
+        .section("2.1")
         .shell(format!("hostname {}", quoted(&name)))
         .does(move || sethostname(&name).call(format!("sethostname({name:?})")))
 }
+// ANCHOR_END: hostname
 
 fn domainname(domain: String) -> Step {
     Step::new(PART, Place::Child, "domainname")
         .what(format!("be in the NIS domain {domain}"))
         .why("it belongs to the UTS namespace, as the host name does")
-        .section("2.13")
+        .section("2.1")
         .shell(format!("domainname {}", quoted(&domain)))
         .does(move || {
             rustix::system::setdomainname(domain.as_bytes())

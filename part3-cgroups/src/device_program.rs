@@ -50,6 +50,7 @@ pub fn access_bits(access: &str) -> i32 {
     ACCESSES.iter().filter(|(letter, _)| access.contains(*letter)).map(|(_, bit)| bit).sum()
 }
 
+// ANCHOR: program
 /// The program that allows what one of `rules` allows, and nothing else.
 pub fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
     use Register::{Access, Answer, Input, Kind, Major, Minor};
@@ -67,6 +68,7 @@ pub fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
     program.extend([number(SET, Answer, 0), exit()]);
     program
 }
+// ANCHOR_END: program
 
 /// The tests of one rule, and the answer 1 when all of them hold.
 fn allow(rule: &DeviceRule) -> Vec<Instruction> {

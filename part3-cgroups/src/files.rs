@@ -27,7 +27,7 @@ pub(crate) fn show(groups: &[Group]) -> Step {
     let step = Step::new(PART, Place::Child, "cgroup files")
         .what(format!("show it its own cgroup at {WHERE}, read-only"))
         .why("a program may read its limits, but not change them")
-        .section("3.7");
+        .section("3.13");
     match groups {
         [only] if only.version == Version::V2 => {
             let dir = only.dir.clone();
@@ -83,6 +83,7 @@ fn bind_all(trees: &[(PathBuf, String)]) -> Outcome {
     make_read_only(trunk.as_fd(), false)
 }
 
+// ANCHOR: bind
 fn bind(dir: &Path, name: Option<&str>) -> Outcome {
     let target = name.map_or_else(|| PathBuf::from(WHERE), |name| Path::new(WHERE).join(name));
     let call = || format!("mount(--bind, {dir:?}, {target:?})");
@@ -97,3 +98,4 @@ fn bind(dir: &Path, name: Option<&str>) -> Outcome {
     let place = open_beneath(at_root()?.as_fd(), &target).call(call())?;
     attach(copy.as_fd(), place.as_fd()).call(call())
 }
+// ANCHOR_END: bind

@@ -3,7 +3,7 @@
 //! The walls of part 2 hide the machine; they do not keep a container from using all of it. A
 //! *cgroup* does: a directory in a file system of the kernel's, with files for its limits and a
 //! file for its processes ([`hierarchy`] finds the place, [`limits`] and [`settings`] the
-//! values). [`recipe`] adds five steps to part 2's.
+//! values). [`recipe`] adds six steps to part 2's.
 
 pub mod cpuset;
 pub mod device_program;
@@ -79,6 +79,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     let named: Vec<_> =
         placement.groups.iter().map(|g| (g.variable(), quoted(g.dir.display()))).collect();
     recipe.variables.push(Box::new(move || Ok(named.clone())));
+    // ANCHOR: recipe
     recipe.insert_before("clone", steps::make(&placement.groups));
     let located = placement.locate(|version| settings(&limits, version));
     if !located.is_empty() {
@@ -95,6 +96,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
         recipe.push(step);
     }
     Ok(recipe)
+    // ANCHOR_END: recipe
 }
 
 const NO_DEVICE_WALL: &str = "devices are not restricted: this machine lets us use neither the \
@@ -127,10 +129,12 @@ fn notes(limits: &Limits, placement: &Placement) -> Vec<String> {
     notes
 }
 
+// ANCHOR: born_in
 /// `clone3` can place the child in one cgroup of version 2.
 fn born_in(groups: &[Group]) -> Option<PathBuf> {
     groups.iter().find(|group| group.version == Version::V2).map(|group| group.dir.clone())
 }
+// ANCHOR_END: born_in
 
 /// Before anything else that the child does: so that all of it counts.
 fn join_first(recipe: &mut Recipe, groups: &[Group]) {

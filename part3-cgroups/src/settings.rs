@@ -63,6 +63,7 @@ pub fn settings(limits: &Limits, version: Version) -> Vec<Setting> {
     }
 }
 
+// ANCHOR: v1
 /// What is written on cgroup v1.
 pub fn v1(limits: &Limits) -> Vec<Setting> {
     use Controller::{Cpu, Cpuset, Io, Memory, Pids};
@@ -82,6 +83,7 @@ pub fn v1(limits: &Limits) -> Vec<Setting> {
     if let Some(cpus) = limits.cpus {
         set(Cpu, "cpus", &["cpu.cfs_quota_us"], quota(cpus).to_string());
     }
+    // ANCHOR_END: v1
     if let Some(pids) = limits.pids {
         set(Pids, "pids_limit", &["pids.max"], or_max(pids));
     }
@@ -151,6 +153,7 @@ pub fn v2(limits: &Limits) -> Vec<Setting> {
     for rates in &limits.io_rates {
         set(Io, "blkio_config", &["io.max"], io_max(rates));
     }
+    // ANCHOR: swap
     if let Some(total) = memory_and_swap(limits) {
         // Version 2 limits swap alone, the service file memory and swap together.
         let memory = limits.memory.unwrap_or_default();
@@ -159,6 +162,7 @@ pub fn v2(limits: &Limits) -> Vec<Setting> {
         let setting = Setting::new(Memory, "memswap_limit", &["memory.swap.max"], or_max(swap));
         all.push(setting.optional_if(optional));
     }
+    // ANCHOR_END: swap
     if let Some(cpus) = &limits.cpuset {
         let setting = Setting::new(Cpuset, "cpuset", &["cpuset.cpus"], cpus);
         all.push(Setting { effect: Some("cpuset.cpus.effective"), ..setting });
@@ -175,15 +179,18 @@ fn memory_and_swap(limits: &Limits) -> Option<i64> {
     })
 }
 
+// ANCHOR: quota
 /// Microseconds of CPU time in each [`PERIOD`].
 fn quota(cpus: f64) -> u64 {
     (cpus * PERIOD as f64).round() as u64
 }
+// ANCHOR_END: quota
 
 fn or_max(number: i64) -> String {
     if number < 0 { "max".to_owned() } else { number.to_string() }
 }
 
+// ANCHOR: weight
 /// From cgroup v1's shares (2–262144, default 1024) to version 2's weight (1–10000, default 100).
 ///
 /// systemd's formula: default becomes default, and twice the shares stay twice the weight.
@@ -193,7 +200,9 @@ fn or_max(number: i64) -> String {
 fn weight_of(shares: u64) -> u64 {
     (shares * DEFAULT_WEIGHT / DEFAULT_SHARES).clamp(1, 10_000)
 }
+// ANCHOR_END: weight
 
+// ANCHOR: io
 fn io_max(rates: &Rates) -> String {
     let names = ["rbps", "wbps", "riops", "wiops"];
     let values = [rates.read_bps, rates.write_bps, rates.read_iops, rates.write_iops];
@@ -205,6 +214,7 @@ fn io_max(rates: &Rates) -> String {
     }
     line
 }
+// ANCHOR_END: io
 
 /// A [`Setting`] with the cgroup it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,6 +278,7 @@ impl Located {
         format!("{}: write({}, \"{}\")", self.setting.key, path.display(), self.setting.value)
     }
 
+    // ANCHOR: check
     fn check(&self) -> Outcome {
         let effect = self.setting.effect.map(|file| self.dir.join(file));
         let paths = effect.map_or_else(|| self.paths().collect(), |path| vec![path]);
@@ -281,6 +292,7 @@ impl Located {
         }
         Ok(())
     }
+    // ANCHOR_END: check
 }
 
 /// Writes a value in one go, as the files of a cgroup want it.

@@ -24,8 +24,8 @@ pub fn make(groups: &[Group]) -> Step {
             count => format!("make a cgroup in each of {count} trees: {}", names.join(", ")),
         })
         .why("what is counted and limited is a group of processes, not a process")
-        .section("3.1")
-        .shell(shell_of_make(groups))
+        .section("3.3")
+        .shell(format!("mkdir {}{}", named(groups), shell_of_filling(groups)))
         .shell_undo(format!("rmdir {}", named(groups).replace('"', "'")))
         .hint("if it was left by a container long gone, it is removed now: try again");
     for group in groups {
@@ -35,8 +35,8 @@ pub fn make(groups: &[Group]) -> Step {
     step.does(move || groups.iter().try_for_each(make_group))
 }
 
-fn shell_of_make(groups: &[Group]) -> String {
-    let mut lines = vec![format!("mkdir {}", named(groups))];
+fn shell_of_filling(groups: &[Group]) -> String {
+    let mut lines = Vec::new();
     for group in groups {
         if !group.switch_on.is_empty() {
             let control = group.parent.join("cgroup.subtree_control");
@@ -47,7 +47,7 @@ fn shell_of_make(groups: &[Group]) -> String {
             lines.extend(CPUSET.map(|file| format!("cat {parent}/{file} >\"${dir}/{file}\"")));
         }
     }
-    lines.join("\n")
+    lines.iter().map(|line| format!("\n{line}")).collect()
 }
 
 /// The groups' directories as the shell calls them.
@@ -55,6 +55,7 @@ fn named(groups: &[Group]) -> String {
     groups.iter().map(|group| format!("\"${}\"", group.variable())).collect::<Vec<_>>().join(" ")
 }
 
+// ANCHOR: make
 fn make_group(group: &Group) -> Outcome {
     switch_on(&group.parent, &group.switch_on)?;
     fs::create_dir(&group.dir).call(format!("mkdir({})", group.dir.display()))?;
@@ -73,6 +74,7 @@ pub fn switch_on(parent: &Path, controllers: &[&str]) -> Outcome {
     let value = switch(controllers);
     settings::write(&path, &value).call(format!("write({}, \"{value}\")", path.display()))
 }
+// ANCHOR_END: make
 
 fn switch(controllers: &[&str]) -> String {
     controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ")
@@ -109,7 +111,7 @@ pub fn limit(all: Vec<Located>, groups: &[Group]) -> Step {
     Step::new(PART, Place::Prepare, "limits")
         .what(format!("set and check {}", what.join(", ")))
         .why("the kernel enforces what is in the cgroup's files, and nothing else")
-        .section("3.2")
+        .section("3.4")
         .shell(shell.join("\n"))
         .hint("a limit must fit what the cgroups above allow, and what this kernel offers")
         .does(move || settings::write_all(&all))
@@ -122,7 +124,7 @@ pub fn restrict_devices(group: &Group, rules: &[shared::spec::DeviceRule]) -> St
     let step = Step::new(PART, Place::Prepare, "devices")
         .what(format!("allow these devices only: {}", lines.join(", ")))
         .why("root may make a device file for the host's disk; the cgroup keeps it from opening it")
-        .section("3.6");
+        .section("3.10");
     match group.version {
         Version::V1 => step
             .shell(format!(
@@ -153,7 +155,7 @@ pub fn join(groups: &[Group]) -> Step {
     let on_v1 = groups.iter().any(|group| group.version == Version::V1);
     let step = Step::new(PART, Place::Child, "join cgroup")
         .why("all that it starts from now on is counted with it")
-        .section("3.1")
+        .section("3.3")
         .shell(shell.join("\n"));
     if !on_v1 {
         return step.what("be in the cgroup since birth (CLONE_INTO_CGROUP)");
@@ -184,10 +186,11 @@ pub fn join_all(files: &[PathBuf]) -> Outcome {
 pub fn look_for_oom(placement: &Placement) -> Option<Step> {
     let group = placement.with(Controller::Memory)?;
     let file = group.dir.join(oom::file(group.version));
+    // ANCHOR: oom
     let step = Step::new(PART, Place::After, "oom")
         .what("see whether the kernel killed for memory")
         .why("SIGKILL does not say who sent it; the cgroup's counter does")
-        .section("3.3")
+        .section("3.4")
         .shell(format!(
             "grep -q '^oom_kill [1-9]' \"${}/{}\" && echo 'killed: out of memory' >&2",
             group.variable(),
@@ -201,6 +204,7 @@ pub fn look_for_oom(placement: &Placement) -> Option<Step> {
         }
         Ok(())
     }))
+    // ANCHOR_END: oom
 }
 
 /// Makes a version 1 cgroup that a running container lacks, and moves its processes there.

@@ -50,6 +50,7 @@ pub fn changes(lower: &Path, upper: &Path) -> Result<Vec<Change>> {
     Ok(found)
 }
 
+// ANCHOR: walk
 fn walk(lower: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> Result<()> {
     for name in names(&upper.join(below))? {
         let path = below.join(name);
@@ -70,6 +71,7 @@ fn walk(lower: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> Re
     }
     Ok(())
 }
+// ANCHOR_END: walk
 
 /// An opaque directory hides all that the lower layers have in it.
 fn add_hidden(lower: &Path, upper: &Path, below: &Path, found: &mut Vec<Change>) -> Result<()> {
@@ -91,6 +93,7 @@ fn unreadable(path: &Path, error: std::io::Error) -> Error {
     Error::new(format!("cannot read {}", path.display())).because(error)
 }
 
+// ANCHOR: marks
 /// A deleted file is a character device 0:0.
 fn is_whiteout(metadata: &fs::Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
@@ -103,3 +106,4 @@ fn is_opaque(dir: &Path) -> bool {
         rustix::fs::lgetxattr(dir, *name, &mut value[..]).is_ok() && &value == b"y"
     })
 }
+// ANCHOR_END: marks

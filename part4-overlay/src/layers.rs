@@ -36,6 +36,7 @@ struct Layers {
 }
 
 impl Layers {
+    // ANCHOR: flags
     fn of(request: &Request) -> Self {
         let mut flags = Vec::new();
         if request.throw_away {
@@ -49,6 +50,7 @@ impl Layers {
         }
         Self { lower: request.rootfs.clone(), data: request.data(), flags }
     }
+    // ANCHOR_END: flags
 
     fn upper(&self) -> PathBuf {
         upper(&self.data)
@@ -71,6 +73,7 @@ pub(crate) fn upper(data: &Path) -> PathBuf {
     data.join("upper")
 }
 
+// ANCHOR: directories
 fn directories(layers: &Layers) -> Step {
     let (data, upper, work) = (layers.data.clone(), layers.upper(), layers.work());
     let parent = quoted(data.parent().unwrap_or(&data).display());
@@ -78,7 +81,7 @@ fn directories(layers: &Layers) -> Step {
     Step::new(PART, Place::Prepare, "layers")
         .what(format!("make room for its changes in {}", data.display()))
         .why("what it writes goes there, and the image stays as it is")
-        .section("4.2")
+        .section("4.4")
         .shell(format!(
             "mkdir -p {parent}; mkdir -m 700 {data_shown}\nmkdir {upper_shown} {work_shown}"
         ))
@@ -90,6 +93,7 @@ fn directories(layers: &Layers) -> Step {
             make(&work, 0o700)
         })
 }
+// ANCHOR_END: directories
 
 fn make(dir: &Path, mode: u32) -> Outcome {
     DirBuilder::new().recursive(true).mode(mode).create(dir).call(format!("mkdir({dir:?})"))
@@ -112,6 +116,7 @@ fn overlay(layers: Layers) -> Step {
         .does(move || mount(&layers))
 }
 
+// ANCHOR: mount
 fn mount(layers: &Layers) -> Outcome {
     let mut named = Vec::new();
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).call("fsopen(\"overlay\")")?;
@@ -141,6 +146,7 @@ fn mount(layers: &Layers) -> Outcome {
     attach(mount.as_fd(), place.as_fd()).call("move_mount(overlay)")?;
     fchdir(&mount).call("fchdir(new root)")
 }
+// ANCHOR_END: mount
 
 /// A directory by a name that an option can give it.
 struct Directory {

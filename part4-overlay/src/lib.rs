@@ -28,6 +28,7 @@ pub fn part() -> Part {
     part
 }
 
+// ANCHOR: recipe
 /// The recipe of part 3 with the root file system under a writable layer.
 ///
 /// # Errors
@@ -38,3 +39,4 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     layers::add(&mut recipe, request);
     Ok(recipe)
 }
+// ANCHOR_END: recipe

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use shared::{Error, Result};
 
+// ANCHOR: free_subnet
 /// Where networks come from that name no subnet of their own: 256 of 254 addresses each.
 pub const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 89, 0, 0), 16);
 /// Tried when the pool is used up, or the machine is itself in a network that covers it.
@@ -18,6 +19,7 @@ pub fn free_subnet(used: &[Ipv4Net]) -> Option<Ipv4Net> {
         .flat_map(|pool| pool.subnets(PREFIX).into_iter().flatten())
         .find(|subnet| !used.iter().any(|other| overlap(*subnet, *other)))
 }
+// ANCHOR_END: free_subnet
 
 /// Whether two networks have an address in common.
 pub fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {

@@ -8,6 +8,7 @@
 mod tcp;
 mod udp;
 
+use std::io::{PipeWriter, Read, Write};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
@@ -16,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
+use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid};
 use shared::error::Failed;
 use shared::{Call, sys};
@@ -24,6 +26,9 @@ use crate::publish::{Held, Socket};
 
 /// So much is read at once. Smaller ones cost a fifth of the speed each time they are halved.
 const BUFFER: usize = 256 * 1024;
+
+/// What it says when it is inside.
+const ENTERED: &str = "entered";
 
 /// How the container is entered.
 #[derive(Debug, Clone, Copy)]
@@ -36,27 +41,39 @@ pub struct Inside<'a> {
     pub address: Ipv4Addr,
 }
 
-/// Starts the forwarder for `ports`. Answers its pid: a child of the caller, who must have one
-/// thread and reaps it.
+/// Starts the forwarder for `ports`, and waits until it is inside. Answers its pid: a child of the
+/// caller, who must have one thread and reaps it.
 ///
 /// # Errors
-/// What `fork(2)` answered.
+/// What `fork(2)` answered, or the call that kept it out.
 pub fn start(ports: &[Held], inside: Inside) -> Result<Pid, Failed> {
     let supervisor = nix::unistd::getpid();
+    let (mut told, tell) = std::io::pipe().call("pipe(forwarder)")?;
     match sys::fork().call("fork(forwarder)")? {
-        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Parent { child } => {
+            drop(tell);
+            let mut text = String::new();
+            let heard = told.read_to_string(&mut text);
+            if heard.is_ok() && text == ENTERED {
+                return Ok(child);
+            }
+            let _ = waitpid(child, None);
+            Err(Failed::new(format!("the forwarder of ports: {text}"), Errno::ECANCELED))
+        }
         ForkResult::Child => {
-            let code = match enter(ports, inside, supervisor).and_then(|()| run(ports, inside)) {
-                Ok(()) => 0,
-                Err(_) => shared::error::EXIT_OURS,
-            };
-            sys::exit_now(code)
+            let entered = enter(ports, inside, supervisor, &tell);
+            let text = entered.as_ref().map_or_else(Failed::to_string, |()| ENTERED.into());
+            let told = (&tell).write_all(text.as_bytes());
+            drop(tell);
+            let ended = entered.is_ok() && told.is_ok() && run(ports, inside).is_ok();
+            sys::exit_now(if ended { 0 } else { shared::error::EXIT_OURS })
         }
     }
 }
 
+// ANCHOR: enter
 /// Leaves everything behind that is the supervisor's, and enters the container's network.
-fn enter(ports: &[Held], inside: Inside, supervisor: Pid) -> Result<(), Failed> {
+fn enter(ports: &[Held], inside: Inside, supervisor: Pid, tell: &PipeWriter) -> Result<(), Failed> {
     let null = std::fs::File::options().read(true).write(true).open("/dev/null");
     let null = null.call("open(/dev/null)")?;
     dup2_stdin(&null).call("dup2(0)")?;
@@ -65,7 +82,7 @@ fn enter(ports: &[Held], inside: Inside, supervisor: Pid) -> Result<(), Failed> 
     drop(null);
     // The supervisor's lock, for one, must not live longer than it does.
     let mut keep: Vec<_> = ports.iter().map(|held| held.as_fd().as_raw_fd()).collect();
-    keep.push(inside.pidfd.as_raw_fd());
+    keep.extend([inside.pidfd.as_raw_fd(), tell.as_raw_fd()]);
     sys::close_all_but(&mut keep).call("close_range")?;
 
     if inside.user_namespace {
@@ -79,6 +96,7 @@ fn enter(ports: &[Held], inside: Inside, supervisor: Pid) -> Result<(), Failed> 
     }
     Ok(())
 }
+// ANCHOR_END: enter
 
 /// Forwards until the container has ended.
 fn run(ports: &[Held], inside: Inside) -> Result<(), Failed> {

@@ -46,6 +46,7 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
     extend(part4_overlay::recipe(request)?, request)
 }
 
+// ANCHOR: extend
 /// Adds this part's steps to a recipe that has a `pivot_root`.
 ///
 /// # Errors
@@ -58,6 +59,7 @@ pub fn extend(mut recipe: Recipe, request: &Request) -> Result<Recipe> {
     names::add(&mut recipe, request);
     Ok(recipe)
 }
+// ANCHOR_END: extend
 
 /// What a step answers instead of an error for a person: its first line.
 fn blame(error: Error) -> Failed {

@@ -84,21 +84,21 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     let write = Step::new(PART, Place::Prepare, "names")
         .what("write its /etc/hosts, /etc/hostname and /etc/resolv.conf")
         .why("a name is looked up there; the image's files know nothing of this container")
-        .section("5.5")
+        .section("5.8")
         .shell(files.shell())
         .does(move || files.write(&dir));
     let before = if recipe.has("network") { "network" } else { "clone" };
     recipe.insert_before(before, write);
-    let shell = FILES.map(|(name, target)| {
+    let mount_file = |name: &str, target: &str| {
         let place = shell_place(&request.rootfs, Path::new(target));
         let make = shell_of_file(&place);
         format!("{make}; mount --bind \"$DIR/{name}\" {}", quoted(place))
-    });
+    };
     let mount = Step::new(PART, Place::Child, "name files")
         .what("mount them over the image's")
         .why("the host can then write a new neighbour into them while the container runs")
-        .section("5.5")
-        .shell(shell.join("\n"))
+        .section("5.8")
+        .shell(FILES.map(|(name, target)| mount_file(name, target)).join("\n"))
         .does(move || {
             let root = at_root()?;
             FILES.iter().try_for_each(|(name, target)| {
@@ -139,6 +139,7 @@ fn without_loopback(text: &str) -> String {
     text.lines().filter(stays).map(|line| format!("{line}\n")).collect()
 }
 
+// ANCHOR: introduce
 /// Writes who is on the network into the `/etc/hosts` of `container` and of all the others.
 /// The network is locked by the caller.
 ///
@@ -167,6 +168,7 @@ pub fn introduce(
     set_section(&lease.hosts, &network.name, &lines)
         .map_err(|e| Error::new(format!("cannot write {}", lease.hosts.display())).because(e))
 }
+// ANCHOR_END: introduce
 
 /// Replaces the lines of one network. In place: a new file would not be the one that is mounted.
 fn set_section(path: &PathBuf, network: &str, lines: &str) -> std::io::Result<()> {

@@ -172,6 +172,7 @@ pub fn undo_join(wish: &Wish) -> Undo {
     Undo::Leave { resource: wish.dir.clone(), user: wish.container.clone() }
 }
 
+// ANCHOR: plug_in
 /// Joins the container of process `inside` to the network's bridge, as its interface `inner_end`.
 ///
 /// # Errors
@@ -191,6 +192,7 @@ pub fn plug_in(
     };
     Netlink::open()?.add_veth(&veth)
 }
+// ANCHOR_END: plug_in
 
 /// Lets the container use its own published ports through the host's address.
 ///
@@ -200,6 +202,7 @@ pub fn allow_hairpin(inner_end: &str, inside: Pid) -> Result<(), Failed> {
     Netlink::open()?.set_hairpin(&host_end(inside, inner_end))
 }
 
+// ANCHOR: configure
 /// Inside the container: the interface's address and, when told, the way out.
 ///
 /// # Errors
@@ -219,6 +222,7 @@ pub fn configure(
         None => Ok(()),
     }
 }
+// ANCHOR_END: configure
 
 /// `id-1f3a-0`: the pid tells one start from the next, also while the kernel still takes the
 /// interface of the one before away.
@@ -264,6 +268,7 @@ fn create(resource: &Resource, wish: &Wish) -> Result<Network> {
     Ok(network)
 }
 
+// ANCHOR: make_bridge
 fn make_bridge(journal: &mut Journal, netlink: &mut Netlink, network: &Network) -> Result<()> {
     let name = &network.bridge;
     journal.record(Due::Stop, &Undo::DeleteLink { name: name.clone() })?;
@@ -275,6 +280,7 @@ fn make_bridge(journal: &mut Journal, netlink: &mut Netlink, network: &Network) 
     netlink.add_address(index, network.interface_address(network.gateway))?;
     Ok(())
 }
+// ANCHOR_END: make_bridge
 
 /// Tells the firewall of the bridge, and lets 127.0.0.1 be routed to it: see `table.nft`.
 fn guard(network: &Network, elements: &[Element]) -> Result<()> {

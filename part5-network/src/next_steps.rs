@@ -78,7 +78,7 @@ pub(crate) fn then(home: &Home, file: &Path, names: &[String], detached: bool) -
     }
     if detached {
         say("list", format!("{program} ps"));
-        say("read", format!("{program} logs -f {}", all_or(names, &words)));
+        say("read", format!("{program} logs -f {}", all_or(names, &words)).trim_end().to_owned());
         say("explain", format!("{program} plan{words}{}", first_service(&records)));
         say("stop", down(file));
     } else {

@@ -51,6 +51,12 @@ impl PlaceOn {
         if self.number == 0 { name.to_owned() } else { format!("{name}_{}", self.number) }
     }
 
+    /// Its names, for itself.
+    fn shell_of_names(&self) -> String {
+        let (address, names) = (self.variable("ADDRESS"), self.wish.names.join(" "));
+        format!("echo \"{address} {names}\" >>\"$DIR/hosts\"")
+    }
+
     /// The name that the shell gives to the cable's end on the host.
     pub(crate) fn shell_host_end(&self) -> String {
         format!("id-$PID-{}", self.number)
@@ -156,8 +162,19 @@ fn join(recipe: &Recipe, places: &Places) -> Step {
     let mut step = Step::new(PART, Place::Prepare, "network")
         .what(format!("take an address on the network {}", names.join(", ")))
         .why("a bridge is a switch in software: all that are plugged into it reach each other")
-        .section("5.2")
-        .shell(places.iter().map(shell_of_join).collect::<Vec<_>>().join("\n"))
+        .section("5.3")
+        .shell(lines(places, |place| match network::existing(&place.wish) {
+            None => format!(
+                "ip link add \"{0}\" address \"{1}\" type bridge\n\
+                 ip address add \"{2}/{3}\" dev \"{0}\"; ip link set \"{0}\" up\n{4}",
+                place.variable("BRIDGE"),
+                place.variable("GATEWAY_MAC"),
+                place.variable("GATEWAY"),
+                place.variable("PREFIX"),
+                place.shell_of_names(),
+            ),
+            Some(_) => format!("# others are on it: it is there\n{}", place.shell_of_names()),
+        }))
         .hint("see `doctor`: this needs root, bridges and veth in the kernel");
     for place in places.iter() {
         step = step.undo(network::undo_join(&place.wish));
@@ -177,24 +194,6 @@ fn join(recipe: &Recipe, places: &Places) -> Step {
     })
 }
 
-/// A script takes its address, but no lease: it is there for a moment.
-fn shell_of_join(place: &PlaceOn) -> String {
-    let v = |name| place.variable(name);
-    let names = place.wish.names.join(" ");
-    let named = format!("echo \"{} {names}\" >>\"$DIR/hosts\"", v("ADDRESS"));
-    if network::existing(&place.wish).is_some() {
-        return format!("# the bridge is there: others are on it\n{named}");
-    }
-    let bridge = v("BRIDGE");
-    format!(
-        "ip link add \"{bridge}\" address \"{}\" type bridge\n\
-         ip address add \"{}/{}\" dev \"{bridge}\"; ip link set \"{bridge}\" up\n{named}",
-        v("GATEWAY_MAC"),
-        v("GATEWAY"),
-        v("PREFIX"),
-    )
-}
-
 /// Done together with the network: told for itself, because it is a wall of its own.
 fn firewall(places: &Places) -> Step {
     let setting = |place: &PlaceOn| {
@@ -205,7 +204,7 @@ fn firewall(places: &Places) -> Step {
     Step::new(PART, Place::Prepare, "firewall")
         .what("have all that leaves for the world bear the host's address")
         .why("nobody out there knows the addresses on a bridge, so no answer would come back")
-        .section("5.3")
+        .section("5.5")
         .shell_file("table.nft", move || shell_of_rules(&rules))
         .shell(format!(
             "((FORWARDING)) || echo \"{}\" >>\"$DIR/table.nft\"\n\
@@ -249,22 +248,26 @@ fn variables(places: &[PlaceOn], container: &str) -> Result<Vec<(String, String)
     Ok(variables)
 }
 
+/// One command for each place.
+fn lines(places: &[PlaceOn], line: impl Fn(&PlaceOn) -> String) -> String {
+    places.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 fn plug_in(places: &Places) -> Step {
-    let cables = places.iter().map(|place| {
-        format!(
-            "ip link add \"{}\" master \"{}\" up \\\n  \
-             type veth peer name {} address \"{}\" netns \"$PID\"",
-            place.shell_host_end(),
-            place.variable("BRIDGE"),
-            place.interface,
-            place.variable("MAC"),
-        )
-    });
     let step = Step::new(PART, Place::Attach, "veth")
         .what("lay a cable: one end in the bridge, the other in the container")
         .why("a network namespace starts with nothing but `lo`")
-        .section("5.1")
-        .shell(cables.collect::<Vec<_>>().join("\n"));
+        .section("5.2")
+        .shell(lines(places, |place| {
+            format!(
+                "ip link add \"{}\" master \"{}\" up \\\n  \
+                 type veth peer name {} address \"{}\" netns \"$PID\"",
+                place.shell_host_end(),
+                place.variable("BRIDGE"),
+                place.interface,
+                place.variable("MAC"),
+            )
+        }));
     let places = places.clone();
     step.does_with(move |context| {
         let inside = context.pid.ok_or_else(|| Failed::new("veth", Errno::ESRCH))?;
@@ -277,25 +280,23 @@ fn plug_in(places: &Places) -> Step {
 }
 
 fn configure(places: &Places) -> Step {
-    let mut way_out_wanted = true;
-    let mut shell = Vec::new();
-    for place in places.iter() {
-        let (interface, address) = (&place.interface, place.variable("ADDRESS"));
-        let prefix = place.variable("PREFIX");
-        shell.push(format!(
-            "ip address add \"{address}/{prefix}\" broadcast + dev {interface}; \
-             ip link set {interface} up"
-        ));
-        if way_out_wanted && !place.is_internal() {
-            way_out_wanted = false;
-            shell.push(format!("ip route add default via \"{}\"", place.variable("GATEWAY")));
-        }
-    }
+    let way_out = places.iter().position(|place| !place.is_internal());
     let step = Step::new(PART, Place::Child, "eth0")
         .what("give its end the address, and the way out")
         .why("the bridge is the gateway: what is for elsewhere goes through the host")
-        .section("5.1")
-        .shell(shell.join("\n"));
+        .section("5.2")
+        .shell(lines(places, |place| {
+            format!(
+                "ip address add \"{1}/{2}\" broadcast + dev {0}; ip link set {0} up{3}",
+                place.interface,
+                place.variable("ADDRESS"),
+                place.variable("PREFIX"),
+                match way_out == Some(place.number) {
+                    true => format!("\nip route add default via \"{}\"", place.variable("GATEWAY")),
+                    false => String::new(),
+                },
+            )
+        }));
     let places = places.clone();
     step.does_with(move |context| configure_all(context, &places))
 }

@@ -51,8 +51,11 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request, places: &Places) {
     }
     let publishing = Rc::new(Publishing::default());
     recipe.steps.insert(0, hold(request, &publishing));
-    let after = if recipe.has("veth") { "veth" } else { "clone" };
-    recipe.insert_after(after, lead(recipe, request, places, &publishing));
+    let after = ["veth", "id map", "clone"].into_iter().find(|name| recipe.has(name));
+    recipe.insert_after(after.unwrap_or("clone"), lead(recipe, request, places, &publishing));
+    if recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER) {
+        recipe.insert_before("capability bounds", wait_for_forwarder());
+    }
     recipe.push(release(&publishing));
     let chosen: Vec<_> =
         request.service.ports.iter().filter(|port| port.published.is_none()).collect();
@@ -91,7 +94,7 @@ fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
     Step::new(PART, Place::Prepare, "ports")
         .what(format!("take the host's ports: {}", shown.join(", ")))
         .why("a port that is taken must be seen before anything starts")
-        .section("5.4")
+        .section("5.6")
         .shell(
             ports
                 .iter()
@@ -132,7 +135,7 @@ fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Pub
     let step = Step::new(PART, Place::Attach, "publish")
         .what("lead what comes to the host's ports to the container")
         .why("others know the host's address, not the container's")
-        .section("5.4")
+        .section("5.6")
         .shell(shell);
     let user_namespace = recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER);
     let (places, publishing, dir) = (places.clone(), publishing.clone(), request.dir());
@@ -150,6 +153,15 @@ fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Pub
         place.allow_hairpin(context)?;
         by_firewall(&publishing, &dir, address)
     })
+}
+
+/// Who has given up privileges can be entered by nobody who has not more than he.
+fn wait_for_forwarder() -> Step {
+    Step::new(PART, Place::Child, "wait for the forwarder")
+        .what("wait until the forwarder is in its network")
+        .why("without root it may enter only as long as the process has its privileges")
+        .section("5.7")
+        .does_with(|context| context.await_host("publish"))
 }
 
 /// The undo is known only now, so it is written here, and as ever before the act.
@@ -178,7 +190,7 @@ fn release(publishing: &Rc<Publishing>) -> Step {
     Step::new(PART, Place::After, "release ports")
         .what("give the host's ports back")
         .why("the next start, or another program, may want them")
-        .section("5.4")
+        .section("5.6")
         .shell("# nothing holds them")
         .does(move || {
             publishing.held.borrow_mut().clear();

@@ -74,6 +74,7 @@ pub fn check(ports: &[Port], home: &Home) -> Result<()> {
 /// What helps when [`hold`] fails.
 pub const HINT: &str = "publish it on another port, or stop who has it (`ss -lntup` shows them)";
 
+// ANCHOR: hold
 fn hold_one(port: &Port, home: &Home) -> Result<Held, Failed> {
     let address = SocketAddrV4::new(
         port.host_ip.unwrap_or(Ipv4Addr::UNSPECIFIED),
@@ -97,6 +98,7 @@ fn hold_one(port: &Port, home: &Home) -> Result<Held, Failed> {
     let published = local.call("getsockname")?.port();
     Ok(Held { port: port.clone(), published, socket })
 }
+// ANCHOR_END: hold
 
 fn open(protocol: Protocol, address: SocketAddrV4) -> Result<Socket, Errno> {
     let kind = match protocol {

@@ -141,7 +141,7 @@ fn make(volumes: Vec<Volume>) -> Step {
     let mut step = Step::new(PART, Place::Prepare, "volumes")
         .what(format!("have the directories of the volumes: {}", shown.join(", ")))
         .why("what is in a named volume stays when its containers are gone")
-        .section("5.6")
+        .section("5.9")
         .shell(format!("mkdir -p {}", all_quoted(&shown)));
     for volume in volumes.iter().filter(|volume| volume.anonymous) {
         step = step.undo_on_remove(Undo::RemoveTree { path: volume.source.clone() });
@@ -156,12 +156,13 @@ fn make(volumes: Vec<Volume>) -> Step {
 
 fn mount_step(volume: Volume, place: &str) -> Step {
     let (source, target) = (volume.source.display(), volume.target.display());
-    let shell = shell_of(&volume, place);
+    let (before, after) = shell_around(&volume, place);
+    let shown = quoted(&source);
     Step::new(PART, Place::Child, format!("volume {target}"))
         .what(format!("mount {source} at {target}"))
         .why("files that live longer than the container, or are shared with it")
-        .section("5.6")
-        .shell(shell)
+        .section("5.9")
+        .shell([before, format!("mount --rbind {shown} {}", quoted(place)), after].concat())
         .hint("does the volume's source exist, and may this user open it?")
         .does(move || {
             let root = at_root()?;
@@ -172,24 +173,25 @@ fn mount_step(volume: Volume, place: &str) -> Step {
         })
 }
 
-fn shell_of(volume: &Volume, place: &str) -> String {
+/// The shell commands before and after the one that mounts a volume.
+fn shell_around(volume: &Volume, place: &str) -> (String, String) {
     let (source, target) = (quoted(volume.source.display()), quoted(place));
-    let mut lines = Vec::new();
-    if volume.ours {
-        // A new volume begins with what the image has there.
-        lines
-            .push(format!("[[ $(ls -A {source}) || ! -d {target} ]] || cp -a {target}/. {source}"));
-    }
-    if volume.ours || volume.source.is_dir() {
-        lines.push(format!("mkdir -p {target}; mount --rbind {source} {target}"));
-    } else {
-        lines.push(shell_of_file(place));
-        lines.push(format!("mount --rbind {source} {target}"));
-    }
-    if volume.read_only {
-        lines.push(shell_read_only(place));
-    }
-    lines.join("\n")
+    // A new volume begins with what the image has there.
+    let fill = match volume.ours {
+        true => {
+            format!("[[ $(ls -A {source}) || ! -d {target} ]] || cp -a {target}/. {source}\n")
+        }
+        false => String::new(),
+    };
+    let make = match volume.ours || volume.source.is_dir() {
+        true => format!("mkdir -p {target}; "),
+        false => shell_of_file(place) + "\n",
+    };
+    let protect = match volume.read_only {
+        true => format!("\n{}", shell_read_only(place)),
+        false => String::new(),
+    };
+    (fill + &make, protect)
 }
 
 /// Makes a file to be mounted over, if it is missing.
@@ -199,6 +201,7 @@ pub(crate) fn shell_of_file(place: &str) -> String {
     format!("mkdir -p {parent}; [[ -e {place} ]] || touch {place}")
 }
 
+// ANCHOR: mount_volume
 /// Mounts `source` at `target` below `root`, and makes a target that is missing.
 ///
 /// Runs in the child, in its own mount namespace, before `pivot_root`.
@@ -228,6 +231,7 @@ pub fn mount_volume(root: BorrowedFd, source: &Path, target: &Path, read_only: b
         target.display()
     ))
 }
+// ANCHOR_END: mount_volume
 
 /// As many links in a row as the kernel follows.
 const LINKS_MAX: u32 = 40;

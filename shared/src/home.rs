@@ -3,6 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use crate::part::User;
+
 /// Two directories: one for what lives as long as the machine runs, one for what stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Home {
@@ -18,13 +20,13 @@ impl Home {
     /// `INSIDE_DOCKER_HOME=DIR` puts both below DIR.
     pub fn of_this_user() -> Self {
         let dir = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let uid = nix::unistd::geteuid();
+        let user = User::current();
         let (run, data) = if let Some(home) = dir("INSIDE_DOCKER_HOME") {
             (home.join("run"), home.join("data"))
-        } else if uid.is_root() {
+        } else if user.is_root() {
             ("/run/inside-docker".into(), "/var/lib/inside-docker".into())
         } else {
-            let tmp = || PathBuf::from(format!("/tmp/inside-docker-{uid}"));
+            let tmp = || PathBuf::from(format!("/tmp/inside-docker-{}", user.uid));
             let run = dir("XDG_RUNTIME_DIR").filter(|d| d.is_dir());
             let data = dir("XDG_DATA_HOME").or_else(|| dir("HOME").map(|h| h.join(".local/share")));
             (

@@ -54,9 +54,11 @@ impl Identity {
         if user.is_root() {
             return Self::Same;
         }
+        // Root of a user namespace has no ids but those that were mapped into it.
+        let is_inside = user.uid.is_root();
         let ranges = subordinate("/etc/subuid", uid).zip(subordinate("/etc/subgid", uid));
         match ranges {
-            Some((uids, gids)) if is_installed("newuidmap") => Self::Ranges {
+            Some((uids, gids)) if !is_inside && is_installed("newuidmap") => Self::Ranges {
                 uids: [Range { inside: 0, outside: uid, count: 1 }, uids],
                 gids: [Range { inside: 0, outside: gid, count: 1 }, gids],
             },

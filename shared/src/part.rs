@@ -1,6 +1,8 @@
 //! What a part is, and what it is asked for.
 
+use std::fs;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid};
 
@@ -98,8 +100,18 @@ impl User {
         Self { uid: nix::unistd::geteuid(), gid: nix::unistd::getegid() }
     }
 
-    /// Whether it needs no user namespace.
+    /// Whether it needs no user namespace: root, and not only of a user namespace around us.
     pub fn is_root(self) -> bool {
-        self.uid.is_root()
+        self.uid.is_root() && !in_user_namespace()
     }
+}
+
+/// Whether this program was started in another user namespace than the machine's first, which has
+/// always this number (`PROC_USER_INIT_INO`).
+fn in_user_namespace() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        fs::read_link("/proc/self/ns/user")
+            .is_ok_and(|name| name.as_os_str() != "user:[4026531837]")
+    })
 }

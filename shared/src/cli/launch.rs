@@ -67,7 +67,7 @@ impl Launch<'_> {
         let owned = Owned::create(self.home, &self.name)?;
         let mut record = self.record(rootfs, &recipe, mode);
         if mode != Mode::Detached {
-            recipe.notes.iter().for_each(|note| output::note(note));
+            recipe.notes.iter().filter(|note| !is_known(note)).for_each(|note| output::note(note));
         }
         let result = match mode {
             Mode::Detached => self.detach(&owned, &recipe, &mut record),
@@ -370,4 +370,12 @@ pub fn resolve_rootfs(part: &Part, home: &Home, service: &Service, make: Make) -
              part1-chroot rootfs create --from debian:stable DIR",
         )),
     }
+}
+
+/// Whether the user has said that he knows a note: `INSIDE_DOCKER_KNOWN` lists what stands before
+/// the colon, as `users,ports`.
+fn is_known(note: &str) -> bool {
+    let known = std::env::var("INSIDE_DOCKER_KNOWN").unwrap_or_default();
+    let about = note.split(':').next().unwrap_or_default();
+    known.split(',').any(|name| name == about)
 }

@@ -54,6 +54,11 @@ const ROWS: &[Row] = &[
     ),
     row(
         1,
+        "mirror",
+        &[when(When::Always, "`rootfs create --from host` needs nothing but this machine")],
+    ),
+    row(
+        1,
         "block-device",
         &[
             when(When::Met("loop-device"), "a loop device, for the experiment that reads a disk"),
@@ -88,6 +93,7 @@ const ROWS: &[Row] = &[
     row(3, "cpu", &[]),
     row(3, "cpuset", &[when(When::Always, "`cpuset` is not enforced, and a note says so")]),
     row(3, "io", &[when(When::Always, "`blkio_config` is not enforced, and a note says so")]),
+    row(3, "psi", &[when(When::Always, "no part uses it; an experiment is left out")]),
     row(
         3,
         "devices",

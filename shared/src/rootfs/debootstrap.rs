@@ -1,7 +1,7 @@
 //! A root file system from a distribution's packages, made by debootstrap(8).
 
 mod explain;
-mod mirror;
+pub mod mirror;
 
 use std::collections::VecDeque;
 use std::fs;

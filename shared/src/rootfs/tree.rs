@@ -18,6 +18,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::part::User;
+
 /// Files above this size are checked against the free space before they are written, in bytes.
 const LARGE: u64 = 16 << 20;
 /// How much is copied at once, in bytes.
@@ -63,7 +65,7 @@ impl Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(Self {
             root: openat(CWD, root, flags, Mode::empty())?,
-            privileged: rustix::process::geteuid().is_root(),
+            privileged: User::current().is_root(),
             last: None,
             directories: BTreeMap::new(),
             notes: BTreeMap::new(),

@@ -111,7 +111,7 @@ pub(super) const SERVICE: Keys = Keys {
         ("post_start", "put it into `command`"),
         ("pre_stop", "handle `stop_signal` in the program"),
         ("privileged", "name what it needs: `cap_add`, `devices`"),
-        ("profiles", "name the services to start: `up web db`"),
+        ("profiles", "name the services to start: `up service-specs.yml web db`"),
         ("provider", "run it as a service"),
         ("pull_policy", "remove it: nothing is pulled"),
         ("runtime", "remove it: this is the runtime"),

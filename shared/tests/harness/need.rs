@@ -7,15 +7,13 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use nix::unistd::geteuid;
 use shared::hierarchy::Version;
+use shared::lab::checkpoint::Requirement;
 use shared::lab::needs::{cgroups, find_program};
 
 use super::sandbox;
@@ -66,6 +64,15 @@ impl Need {
         let mut known = KNOWN.lock().expect("no attempt panics");
         known.entry(self.name.clone()).or_insert_with(|| (self.try_it)().err()).clone()
     }
+}
+
+/// What a checkpoint of the book needs: `cgroup2` is called `cgroup_v2` here, `mount-api`
+/// `mount_api`, `program:strace` `strace`.
+pub fn of_checkpoint(requirement: &Requirement) -> Need {
+    let name = requirement.to_string().replace('-', "_").replace("cgroup1", "cgroup_v1");
+    let name = name.replace("cgroup2", "cgroup_v2").replace("program:", "");
+    let requirement = requirement.clone();
+    Need::new(name, move || requirement.attempt().map_err(|unmet| unmet.why))
 }
 
 /// A need of the test's own: `name` as `INSIDE_DOCKER_NO_SKIP` may say it.
@@ -187,39 +194,9 @@ pub fn debootstrap() -> Need {
     shared_need("debootstrap", "debootstrap")
 }
 
-/// The mirror of Debian that this machine's apt uses answers.
-pub fn network_to_debian() -> Need {
-    Need::new("network_to_debian", || {
-        let (host, path) = debian_mirror().ok_or("apt has no mirror of Debian")?;
-        answers(&host, &path).map_err(|error| format!("{host}: {error}"))
-    })
-}
-
-/// Host and path of the first `http://HOST/…debian` in apt's sources.
-fn debian_mirror() -> Option<(String, String)> {
-    let more = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
-    let files = more.map(|entry| entry.path()).chain(["/etc/apt/sources.list".into()]);
-    let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
-    let urls = text.split_whitespace().filter_map(|word| word.strip_prefix("http://"));
-    let (host, path) = urls
-        .filter_map(|url| url.split_once('/'))
-        .find(|(_, path)| path.trim_end_matches('/') == "debian")?;
-    Some((host.to_string(), format!("/{}", path.trim_end_matches('/'))))
-}
-
-fn answers(host: &str, path: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let patience = Duration::from_secs(5);
-    let address = (host, 80).to_socket_addrs()?.next().ok_or("no address")?;
-    let mut stream = TcpStream::connect_timeout(&address, patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    write!(
-        stream,
-        "HEAD {path}/dists/stable/Release HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-    )?;
-    let mut status = [0; 15];
-    stream.read_exact(&mut status)?;
-    let status = String::from_utf8_lossy(&status).into_owned();
-    if status.contains(" 200 ") { Ok(()) } else { Err(format!("it says {status}").into()) }
+/// The mirror of Debian that this machine uses answers.
+pub fn mirror() -> Need {
+    shared_need("mirror", "mirror")
 }
 
 /// A tree of Debian with `nginx-light` and `python3-minimal`: the directory that

@@ -26,7 +26,7 @@ const SOME_FAILED: u8 = 1;
 /// Exit status when none was wrong, but one could not run. (2 is a wrong argument.)
 const SOME_SKIPPED: u8 = 3;
 
-/// The programs a session finds on its `PATH`.
+/// The programs whose places others can take.
 const BINARIES: [&str; 5] =
     ["part1-chroot", "part2-namespaces", "part3-cgroups", "part4-overlay", "part5-network"];
 
@@ -191,7 +191,7 @@ fn run_each(
     Ok(report)
 }
 
-/// Our five programs, where we are, and what takes their places.
+/// Our five programs, which lie where this one does, and what takes their places.
 fn programs(substitutes: &BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, PathBuf>> {
     let us =
         std::env::current_exe().map_err(|e| Error::new("cannot find this program").because(e))?;

@@ -111,9 +111,9 @@ pub(super) fn start(setting: &Setting, ends: Ends) -> Result<Keeper, Failed> {
         ForkResult::Child => {
             drop((leash, ended, report));
             // Our ends of the shell's pipes, above all: while a copy is open there is no end.
-            let kept = [leash_end.as_raw_fd(), ended_end.as_raw_fd(), report_end.as_raw_fd()];
-            let kept = [&kept[..], &[ends.input.as_raw_fd(), ends.output.as_raw_fd()]].concat();
-            let _ = sys::close_all_but(&mut [&kept[..], &setting.place.lock()].concat());
+            let pipes = [leash_end.as_raw_fd(), ended_end.as_raw_fd(), report_end.as_raw_fd()];
+            let rest = [ends.input.as_raw_fd(), ends.output.as_raw_fd(), setting.place.lock()];
+            let _ = sys::close_all_but(&mut [pipes, rest].concat());
             let left = keep(setting, ends, leash_end, ended_end);
             let told =
                 left.is_empty() || (&report_end).write_all(left.join("\n").as_bytes()).is_ok();

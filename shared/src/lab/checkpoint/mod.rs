@@ -23,6 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::needs::{self, Unmet};
+use crate::part::User;
 use session::Session;
 pub use vars::Kind;
 
@@ -176,7 +177,7 @@ impl Requirement {
     pub fn attempt(&self) -> Result<(), Unmet> {
         let try_need = |name: &str| needs::find(name).map_or(Ok(()), needs::Need::attempt);
         match self {
-            Self::AnyRoot if nix::unistd::geteuid().is_root() => Ok(()),
+            Self::AnyRoot if User::current().is_root() => Ok(()),
             Self::AnyRoot => try_need("userns").and_then(|()| try_need("mountns")),
             Self::Need(name) => try_need(name),
             Self::Program(name) => needs::find_program(name).map(drop).ok_or_else(|| Unmet {

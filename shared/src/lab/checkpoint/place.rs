@@ -7,15 +7,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{AccessFlags, Pid, access, getpid};
 
 use crate::cli::remove as remove_container;
 use crate::home::Home;
 use crate::part::User;
+use crate::rootfs::host::PROBE;
 use crate::{identity, ownership, sys};
 
 /// What the directories of labs are called; the cgroups that a session makes are called so too.
@@ -27,31 +27,34 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Place {
     root: PathBuf,
-    /// Held as long as somebody is there to clean up.
-    lock: Option<Flock<File>>,
+    /// Held as long as somebody is there to clean up: closing it here leaves it with the keeper,
+    /// which has a copy.
+    lock: File,
 }
 
 impl Place {
     /// A new one.
     pub(super) fn create() -> io::Result<Self> {
         let name = format!("{PREFIX}{:08x}", super::vars::random() as u32);
-        let root = fs::canonicalize(std::env::temp_dir())?.join(name);
+        let root = fs::canonicalize(parent())?.join(name);
         fs::create_dir(&root)?;
         // A container's users, who are not we, must find their root file system in it.
         fs::set_permissions(&root, PermissionsExt::from_mode(0o755))?;
         let lock = File::create(root.join("lock"))?;
-        let lock =
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-        let place = Self { root, lock: Some(lock) };
+        lock.try_lock()?;
+        let place = Self { root, lock };
         for dir in [place.lab(), place.bin(), place.control(), place.tmp()] {
             fs::create_dir(dir)?;
         }
+        let probe = place.bin().join("probe");
+        fs::write(&probe, PROBE)?;
+        fs::set_permissions(probe, PermissionsExt::from_mode(0o755))?;
         Ok(place)
     }
 
     /// The descriptor of its lock: it must stay open with whoever cleans up.
-    pub(super) fn lock(&self) -> Vec<RawFd> {
-        self.lock.iter().map(|lock| lock.as_raw_fd()).collect()
+    pub(super) fn lock(&self) -> RawFd {
+        self.lock.as_raw_fd()
     }
 
     /// Where the session begins.
@@ -59,7 +62,7 @@ impl Place {
         self.root.join("lab")
     }
 
-    /// The first directory of its `PATH`.
+    /// The first directory of its `PATH`: our programs, and `probe`.
     fn bin(&self) -> PathBuf {
         self.root.join("bin")
     }
@@ -181,17 +184,30 @@ impl Place {
     }
 }
 
+/// Where labs are made: `TMPDIR`, else `/var/tmp`, which is on a disk. Many systems have a `/tmp`
+/// in memory, mounted so that no device file works there.
+fn parent() -> PathBuf {
+    let told = std::env::var_os("TMPDIR").map(PathBuf::from);
+    told.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| {
+        let disk = PathBuf::from("/var/tmp");
+        if access(&disk, AccessFlags::W_OK).is_ok() { disk } else { std::env::temp_dir() }
+    })
+}
+
 /// Cleans up after labs whose keeper was killed.
 pub(super) fn sweep() {
     let ours = nix::unistd::geteuid().as_raw();
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(parent()).into_iter().flatten().flatten() {
         let is_lab = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        if !is_lab || !entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == ours) {
+        let is_ours = |m: &fs::Metadata| m.is_dir() && m.uid() == ours;
+        if !is_lab
+            || !entry.metadata().is_ok_and(|m| is_ours(&m) && !is_being_made(&entry.path(), &m))
+        {
             continue;
         }
         let lock = File::open(entry.path().join("lock"));
-        if let Ok(Ok(lock)) = lock.map(|lock| Flock::lock(lock, FlockArg::LockExclusiveNonblock)) {
-            let place = Place { root: entry.path(), lock: Some(lock) };
+        if let Some(lock) = lock.ok().filter(|lock| lock.try_lock().is_ok()) {
+            let place = Place { root: entry.path(), lock };
             for pid in place.strangers() {
                 let _ = kill(pid, Signal::SIGKILL);
             }
@@ -200,6 +216,12 @@ pub(super) fn sweep() {
             drop(place.remove());
         }
     }
+}
+
+/// Whether somebody has just begun to make a lab and may not have locked it yet.
+fn is_being_made(lab: &Path, metadata: &fs::Metadata) -> bool {
+    let age = metadata.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or_default();
+    age < PATIENCE && !lab.join("tmp").exists()
 }
 
 fn processes() -> impl Iterator<Item = Pid> {

@@ -167,14 +167,20 @@ fn environment(place: &Place, values: &IndexMap<String, String>) -> Vec<String> 
         ("TMPDIR", place.tmp().display().to_string()),
         ("INSIDE_DOCKER_HOME", place.home().display().to_string()),
         ("CGROUP", place.cgroup()),
+        ("PS1", "lab \\W\\$ ".into()),
+        // What a user of this machine misses is the doctor's to say, not each experiment's.
+        ("INSIDE_DOCKER_KNOWN", "users".into()),
         ("LC_ALL", "C.UTF-8".into()),
         ("NO_COLOR", "1".into()),
         ("TERM", std::env::var("TERM").unwrap_or_else(|_| "dumb".into())),
         ("HOME", std::env::var("HOME").unwrap_or_else(|_| "/".into())),
         ("USER", std::env::var("USER").unwrap_or_else(|_| "root".into())),
     ];
+    let proxies = ["http_proxy", "https_proxy", "no_proxy"];
+    let proxies =
+        proxies.iter().filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)));
     let own = own.iter().map(|(name, value)| format!("{name}={value}"));
-    own.chain(values.iter().map(|(name, value)| format!("{name}={value}"))).collect()
+    own.chain(proxies).chain(values.iter().map(|(name, value)| format!("{name}={value}"))).collect()
 }
 
 fn filled_in(exchange: &Exchange, values: &IndexMap<String, String>) -> Exchange {

@@ -33,6 +33,9 @@ pub(super) const NEEDS: &[Need] = &[
     Need::new("devices", "a list of devices (cgroup version 1)", || {
         controller("devices", Some(Version::V1))
     }),
+    Need::new("psi", "how long a group waits for what it lacks", psi)
+        .kernel((4, 20), "CONFIG_PSI")
+        .remedy("boot with psi=1"),
     Need::new("bpf-device", "a list of devices (cgroup version 2 and bpf)", bpf_device)
         .kernel((4, 15), "CONFIG_CGROUP_BPF"),
 ];
@@ -207,6 +210,17 @@ fn in_new_cgroup(parent: &Path, act: impl FnOnce(&Path) -> Tried) -> Tried {
 }
 
 /// `return 1`: everything is allowed. It is checked by the kernel, and attached to nothing.
+/// Groups of version 2 have pressure files, with or without controllers.
+fn psi() -> Tried {
+    fs::read_to_string("/proc/pressure/cpu").call("read(\"/proc/pressure/cpu\")")?;
+    let has_tree = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        .iter()
+        .any(|tree| Path::new(tree).join("cgroup.procs").exists());
+    let advice = "boot with systemd.unified_cgroup_hierarchy=1";
+    let missing = || Trouble::known("there is no cgroup tree of version 2", advice);
+    if has_tree { Ok(()) } else { Err(missing()) }
+}
+
 fn bpf_device() -> Tried {
     let instruction =
         |code, immediate| sys::bpf::Instruction { code, registers: 0, offset: 0, immediate };

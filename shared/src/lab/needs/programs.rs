@@ -13,10 +13,12 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use super::Need;
 use crate::error::{Call, Failed};
 use crate::lab::trial::{Tried, Trouble, in_child};
+use crate::rootfs::debootstrap::mirror;
 use crate::sys::loop_device;
 
 pub(super) const NEEDS: &[Need] = &[
     Need::new("debootstrap", "a root file system from Debian's packages", debootstrap),
+    Need::new("mirror", "a mirror of Debian's packages that answers", mirror),
     Need::new("block-device", "a disk whose first kilobyte can be read", block_device),
     Need::new("loop-device", "a file as a disk", loop_device)
         .kernel((5, 8), "CONFIG_BLK_DEV_LOOP")
@@ -53,6 +55,29 @@ fn debootstrap() -> Tried {
         .call("execve(debootstrap)")?;
     let why = format!("`debootstrap --version` ends with {status}");
     if status.success() { Ok(()) } else { Err(Trouble::known(why, "install it anew")) }
+}
+
+/// Asks for the file that debootstrap asks for first.
+fn mirror() -> Tried {
+    let mirror = mirror::of_this_machine("stable").unwrap_or_else(|| mirror::DEFAULT.into());
+    let refused = |why: String| {
+        let advice = "connect the machine, or set http_proxy; `rootfs create` needs no network";
+        Trouble::known(format!("{mirror}: {why}"), advice)
+    };
+    let url = format!("{}/dists/stable/Release", mirror.trim_end_matches('/'));
+    let program = find_program("wget").ok_or_else(|| {
+        Trouble::known("wget is not installed, which debootstrap uses", "as root: apt install wget")
+    })?;
+    let answer = Command::new(program)
+        .args(["--spider", "--tries=1", "--timeout=5", "--no-verbose", &url])
+        .stdin(Stdio::null())
+        .output()
+        .call("execve(wget)")?;
+    if answer.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    Err(refused(said.lines().next().unwrap_or("no answer").to_owned()))
 }
 
 fn block_device() -> Tried {

@@ -24,6 +24,9 @@ const SUITES: [&str; 16] = [
     "wheezy",
 ];
 
+/// The one that debootstrap takes by itself for Debian.
+pub const DEFAULT: &str = "http://deb.debian.org/debian";
+
 /// The machine's mirror for `suite`, when both are Debian.
 pub fn of_this_machine(suite: &str) -> Option<String> {
     let debian = super::super::os_release(Path::new("/"), "ID").as_deref() == Some("debian");
