@@ -16,6 +16,7 @@ use nix::unistd::{chdir, chroot};
 use shared::error::{Call, Result};
 use shared::part::{Part, Request};
 use shared::recipe::{Place, Recipe, Step};
+use shared::shell::quoted;
 use shared::spec::Service;
 use shared::sys;
 
@@ -45,9 +46,10 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
 
     let mut recipe = Recipe::new(1, &request.name);
     recipe.notes = not_yet(request);
+    recipe.keeps_input = request.service.stdin_open || request.terminal;
     recipe.push(clone());
     recipe.push(chroot_into(request));
-    recipe.push(working_directory(request.service));
+    recipe.push(working_directory_behind_chroot(request.service));
     recipe.push(close_fds());
     recipe.push(program.execve());
     Ok(recipe)
@@ -71,7 +73,7 @@ fn chroot_into(request: &Request) -> Step {
         .what(format!("make {} the root directory", rootfs.display()))
         .why("paths of the process start there, so it finds other programs and libraries")
         .section("1.12")
-        .shell(format!("chroot {}", rootfs.display()))
+        .shell(format!("chroot {} ...", quoted(rootfs.display())))
         .hint("chroot needs root (CAP_SYS_CHROOT); part 2 works without, by a user namespace")
         .does(move || {
             // The working directory first: chroot(2) leaves it alone, and a working directory
@@ -85,13 +87,28 @@ fn chroot_into(request: &Request) -> Step {
 /// Changes to the service's working directory, made if missing, as Docker does.
 pub fn working_directory(service: &Service) -> Step {
     let dir = service.working_dir.clone().unwrap_or_else(|| "/".into());
-    let quoted = dir.display().to_string();
+    let shown = quoted(dir.display());
+    let is_root = dir == Path::new("/");
     Step::new(1, Place::Child, "working directory")
-        .what(format!("start in {quoted}"))
+        .what(format!("start in {}", dir.display()))
         .why("a program finds its files relative to the directory it starts in")
         .section("1.13")
-        .shell(format!("mkdir -p {quoted} && cd {quoted}"))
+        .shell(match is_root {
+            false => format!("mkdir -p {shown}; cd {shown}"),
+            true => "cd /".into(),
+        })
         .does(move || enter(&dir))
+}
+
+/// chroot(8) starts a program in `/` at once: whatever is to be done there before needs a shell
+/// of the tree.
+fn working_directory_behind_chroot(service: &Service) -> Step {
+    let step = working_directory(service);
+    if step.shell == "cd /" {
+        return step.shell("# where chroot starts it, unless told");
+    }
+    let script = format!("set -e; {}; exec \"$0\" \"$@\"", step.shell);
+    step.shell(format!("sh -c {} ...", quoted(script)))
 }
 
 // ANCHOR: enter
@@ -121,6 +138,7 @@ pub fn close_fds() -> Step {
         .what("let execve close every file but the standard three")
         .why("a file opened outside stays usable inside: a way out (CVE-2016-9962)")
         .section("1.14")
+        .shell("for fd in /proc/self/fd/*; do fd=${fd##*/}; ((fd < 3)) || exec {fd}>&-; done")
         .does(|| sys::close_on_exec_from(3).call("close_range(3, ~0, CLOEXEC)"))
 }
 // ANCHOR_END: close_fds

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use shared::error::{Error, Failed, Result};
 use shared::part::{Joining, Request};
 use shared::recipe::{Outcome, Place, Step};
+use shared::shell::{all_quoted, quoted};
 use shared::spec::Service;
 
 /// What Docker sets, then what the service says.
@@ -106,12 +107,21 @@ impl Program {
             .what(format!("become {}", shown.first().map_or("nothing", String::as_str)))
             .why("the process keeps its walls and its pid; only its program changes")
             .section("1.15")
-            .shell(format!("exec {}", shown.join(" ")))
+            .shell(format!("exec env -i {} \\\n  {}", self.shell_environment(), all_quoted(&shown)))
             .hint(
                 "is it in the root file system, executable (chmod +x), with its libraries? \
                  `rootfs show` lists what is there",
             )
             .does(move || self.become_it())
+    }
+
+    fn shell_environment(&self) -> String {
+        let variable = |pair: &CString| {
+            let pair = pair.to_string_lossy();
+            let (key, value) = pair.split_once('=').unwrap_or((&pair, ""));
+            format!("{}={}", quoted(key), quoted(value))
+        };
+        self.environment.iter().map(variable).collect::<Vec<_>>().join(" ")
     }
 
     // ANCHOR: become

@@ -8,10 +8,13 @@ use rustix::mount::MountAttrFlags;
 use shared::error::{Call, Failed, Result};
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::quoted;
 use shared::spec::{Device, Tmpfs};
 
 use crate::PART;
-use crate::mounts::{DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, mount_point};
+use crate::mounts::{
+    DATA_ONLY, at_root, attach, detached, detached_bind, mount_at, mount_point, shell_place,
+};
 
 // ANCHOR: devices
 /// Name, major and minor number: see the kernel's `admin-guide/devices.txt`.
@@ -44,7 +47,8 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     recipe.insert_before("read-only paths", shm(service.shm_size.unwrap_or(SHM_SIZE)));
     recipe.insert_before("read-only paths", mqueue());
     for tmpfs in &service.tmpfs {
-        recipe.insert_before("chroot", memory_fs(tmpfs));
+        let place = quoted(shell_place(&request.rootfs, &tmpfs.target));
+        recipe.insert_before("chroot", memory_fs(tmpfs, &place));
     }
 }
 
@@ -56,12 +60,54 @@ fn dev(request: &Request) -> Step {
         .what(format!("make a /dev with {} only", names.join(", ")))
         .why("the host's /dev reaches its disks and its memory")
         .section("2.13")
-        .shell(
-            "mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs dev && \
-             mknod -m 666 dev/null c 1 3 # and so on",
-        )
+        .shell(format!(
+            "mkdir -p dev; mount -t tmpfs -o nosuid,noexec,mode=755,size=64k tmpfs dev\n{}",
+            shell_of_dev(root, &request.service.devices)
+        ))
         .hint("the root file system needs a directory /dev that is no symbolic link")
         .does(move || make_dev(root, &devices))
+}
+
+fn shell_of_dev(root: bool, devices: &[Device]) -> String {
+    let mut lines = Vec::new();
+    let made =
+        DEVICES.map(|(name, major, minor)| format!("mknod -m 666 dev/{name} c {major} {minor}"));
+    let names = DEVICES.map(|(name, ..)| name);
+    match root {
+        true => lines.extend(made.chunks(3).map(|line| line.join("; "))),
+        false => lines.push(format!(
+            "for d in {}; do touch \"dev/$d\"; mount --bind \"/dev/$d\" \"dev/$d\"; done",
+            names.join(" ")
+        )),
+    }
+    lines.extend(devices.iter().map(|device| shell_of_device(root, device)));
+    let links = LINKS.map(|(name, target)| format!("ln -s {target} dev/{name}"));
+    lines.extend(links.chunks(3).map(|line| line.join("; ")));
+    lines.push(
+        "mkdir dev/pts dev/shm dev/mqueue; touch dev/console; chmod 600 dev/console".to_owned(),
+    );
+    lines.join("\n")
+}
+
+/// One of `devices:`.
+fn shell_of_device(root: bool, device: &Device) -> String {
+    let (source, target) = (quoted(device.source.display()), device.target.display());
+    let place = quoted(format!(".{target}"));
+    let parent = device.target.parent().unwrap_or(Path::new("/dev"));
+    let make_parent = match parent == Path::new("/dev") {
+        true => String::new(),
+        false => format!("mkdir -p {}; ", quoted(format!(".{}", parent.display()))),
+    };
+    if !root {
+        return format!("{make_parent}touch {place}; mount --bind {source} {place}");
+    }
+    let Ok(host) = rustix::fs::stat(&device.source) else {
+        return format!("# there is no {source} to be copied");
+    };
+    let kind =
+        if FileType::from_raw_mode(host.st_mode) == FileType::BlockDevice { 'b' } else { 'c' };
+    let (major, minor) = (rustix::fs::major(host.st_rdev), rustix::fs::minor(host.st_rdev));
+    format!("{make_parent}mknod -m 666 {place} {kind} {major} {minor}")
 }
 
 /// Everything is made in the new file system while it is detached: no path of the image is used.
@@ -168,11 +214,15 @@ fn devpts(request: &Request) -> Step {
     if has_tty_group {
         options.push(("gid", "5"));
     }
+    let of_shell: Vec<_> = options
+        .iter()
+        .map(|(key, value)| if value.is_empty() { (*key).into() } else { format!("{key}={value}") })
+        .collect();
     Step::new(PART, Place::Child, "devpts")
         .what("mount a /dev/pts of its own")
         .why("with the host's it could read and write the host's terminals")
         .section("2.13")
-        .shell("mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts")
+        .shell(format!("mount -t devpts -o nosuid,noexec,{} devpts dev/pts", of_shell.join(",")))
         .does(move || {
             let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
             mount_at("dev/pts", "devpts", &options, attributes)
@@ -199,7 +249,7 @@ fn mqueue() -> Step {
 }
 
 /// One of `tmpfs:`.
-fn memory_fs(tmpfs: &Tmpfs) -> Step {
+fn memory_fs(tmpfs: &Tmpfs, place: &str) -> Step {
     let target = tmpfs.target.clone();
     let mode = format!("{:o}", tmpfs.mode.unwrap_or(0o1777));
     let mut options = format!("mode={mode}");
@@ -211,7 +261,9 @@ fn memory_fs(tmpfs: &Tmpfs) -> Step {
         .what(format!("mount an empty file system in memory at {shown}"))
         .why("what is written there is fast and is gone with the container")
         .section("2.13")
-        .shell(format!("mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs .{shown}"))
+        .shell(format!(
+            "mkdir -p {place}; mount -t tmpfs -o nosuid,nodev,noexec,{options} tmpfs {place}"
+        ))
         .hint("the place must be a directory, or missing, and not in /proc")
         .does(move || {
             let mut options = vec![("mode", mode.as_str())];

@@ -12,7 +12,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use shared::error::Call;
 use shared::part::Request;
-use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::recipe::{Outcome, Place, Recipe, Step, no_tool};
 use shared::sys;
 
 use crate::PART;
@@ -28,6 +28,7 @@ fn init() -> Step {
         .what("stay as pid 1 and start the program as pid 2")
         .why("pid 1 must reap orphans, and most programs do not know that")
         .section("2.5")
+        .shell(no_tool("a small init; the program is pid 1 itself"))
         .does(become_init)
 }
 

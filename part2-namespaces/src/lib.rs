@@ -25,8 +25,10 @@ use shared::recipe::Recipe;
 
 pub use capabilities::CapabilitySet;
 pub use exec::recipe as exec_recipe;
+pub use proc::shell_read_only;
+
 pub use mounts::{
-    DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, open_beneath,
+    DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, open_beneath, shell_place,
 };
 
 /// The part that these steps belong to.

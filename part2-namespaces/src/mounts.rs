@@ -6,7 +6,7 @@
 //! `openat2(2)`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -47,6 +47,36 @@ pub fn open_beneath(root: BorrowedFd, path: &Path) -> Result<OwnedFd, Errno> {
         Mode::empty(),
         ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
     )
+}
+
+/// What a shell in the new root calls `path` there: the links on the way are followed as they are
+/// now, for the shell would follow them as the host sees them.
+pub fn shell_place(rootfs: &Path, path: &Path) -> String {
+    let mut place = PathBuf::new();
+    let mut left: Vec<_> = path.components().rev().map(owned).collect();
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part == Path::new("/") {
+            place.clear();
+        } else if part == Path::new("..") {
+            place.pop();
+        } else if let Ok(link) = std::fs::read_link(rootfs.join(&place).join(&part))
+            && links < LINKS_MAX
+        {
+            links += 1;
+            left.extend(link.components().rev().map(owned));
+        } else {
+            place.push(part);
+        }
+    }
+    format!("./{}", place.display())
+}
+
+/// As many links in a row as the kernel follows.
+const LINKS_MAX: u32 = 40;
+
+fn owned(part: Component) -> PathBuf {
+    part.as_os_str().into()
 }
 
 /// Opens a directory of the new root that must be one: not a symbolic link (CVE-2019-16884,
@@ -142,4 +172,36 @@ pub(crate) fn mount_at(
 pub fn make_read_only(mount: BorrowedFd, recursive: bool) -> Outcome {
     let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     mount_setattr(mount, recursive, attr).call("mount_setattr(RDONLY)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_is_told_where_links_lead_inside() {
+        let tree = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| tree.path().join(name);
+        std::fs::create_dir_all(at("var/lib")).expect("mkdir");
+        for (link, name) in [
+            ("/run", "var/run"),
+            ("../run/resolve/stub", "stub"),
+            ("../../../../etc", "var/lib/up"),
+            ("round", "round"),
+        ] {
+            symlink(link, at(name)).expect("symlink");
+        }
+        for (path, place) in [
+            ("/var/run/deep/er", "./run/deep/er"),
+            ("/stub", "./run/resolve/stub"),
+            ("/var/lib/up/x", "./etc/x"),
+            ("/var/./lib/", "./var/lib"),
+            ("/round", "./round"),
+            ("/", "./"),
+        ] {
+            assert_eq!(shell_place(tree.path(), Path::new(path)), place);
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
         recipe.clone.namespaces |= CloneFlags::CLONE_NEWUSER;
         recipe.notes.extend(identity.note());
     }
-    recipe.replace("clone", clone(recipe.clone.namespaces));
+    recipe.replace("clone", clone(recipe.clone.namespaces, &identity));
     // ANCHOR_END: flags
     recipe.insert_before("chroot", session());
     if let Some(step) = map_from_host(&identity) {
@@ -37,16 +37,18 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
 }
 
 /// Late in the recipe: meanwhile the host may lay a cable into the new namespace (part 5), and
-/// the kernel changes one interface at a time.
+/// the kernel changes one interface at a time. But before the root changes: a shell that does the
+/// same finds `ip` on the host only.
 pub(crate) fn add_loopback(recipe: &mut Recipe, request: &Request) {
     if request.service.network_mode != NetworkMode::Host {
-        recipe.insert_before("working directory", loopback());
+        recipe.insert_before("pivot_root", loopback());
     }
 }
 
-fn clone(namespaces: CloneFlags) -> Step {
+fn clone(namespaces: CloneFlags, identity: &Identity) -> Step {
+    let user = if identity.single().is_some() { "--user --map-root-user" } else { "--user" };
     let options: Vec<_> = [
-        (CloneFlags::CLONE_NEWUSER, "--user"),
+        (CloneFlags::CLONE_NEWUSER, user),
         (CloneFlags::CLONE_NEWPID, "--pid --fork"),
         (CloneFlags::CLONE_NEWNS, "--mount"),
         (CloneFlags::CLONE_NEWUTS, "--uts"),
@@ -61,7 +63,7 @@ fn clone(namespaces: CloneFlags) -> Step {
         .what("make a new process in namespaces of its own")
         .why("it sees only what is in them: its processes, mounts, names and network")
         .section("2.2")
-        .shell(format!("unshare {} --kill-child", options.join(" ")))
+        .shell(format!("unshare {} --kill-child ... &", options.join(" ")))
         .hint(
             "see `doctor`; without root this needs user namespaces \
              (sysctl user.max_user_namespaces, and on Ubuntu \
@@ -75,7 +77,7 @@ pub(crate) fn session() -> Step {
         .what("start a session of its own")
         .why("without one it could push keystrokes into our terminal (CVE-2017-5226)")
         .section("2.19")
-        .shell("setsid")
+        .shell("setsid ...")
         .does(|| setsid().call("setsid()").map(drop))
 }
 // ANCHOR_END: session
@@ -83,7 +85,8 @@ pub(crate) fn session() -> Step {
 /// A map of many ids needs `newuidmap(1)`, which has the privilege to write it.
 fn map_from_host(identity: &Identity) -> Option<Step> {
     let (uids, gids) = identity.ranges()?;
-    let shell = format!("newuidmap PID {} && newgidmap PID {}", uids.join(" "), gids.join(" "));
+    let (uids_shown, gids_shown) = (uids.join(" "), gids.join(" "));
+    let shell = format!("newuidmap \"$PID\" {uids_shown}\nnewgidmap \"$PID\" {gids_shown}");
     let step = Step::new(PART, Place::Attach, "id map")
         .what("map the users inside to a range of ours outside")
         .why("root inside is an ordinary user outside, and other users can exist inside")
@@ -102,6 +105,7 @@ fn wait_for_map() -> Step {
         .what("wait until the host has mapped the users")
         .why("before that nobody owns anything in the new namespace")
         .section("2.18")
+        .shell("# it has waited; from its next program on it is root inside")
         .does_with(|context| context.await_host("id map"))
 }
 
@@ -114,8 +118,8 @@ fn map_from_child(identity: &Identity) -> Option<Step> {
         .why("root inside is an ordinary user outside")
         .section("2.18")
         .shell(format!(
-            "echo deny > /proc/self/setgroups; echo 0 {uid} 1 > /proc/self/uid_map; \
-             echo 0 {gid} 1 > /proc/self/gid_map"
+            "# --map-root-user did it: echo deny >/proc/self/setgroups; \
+             echo 0 {uid} 1 >/proc/self/uid_map; echo 0 {gid} 1 >/proc/self/gid_map"
         ))
         .does(move || identity::map_self(uid, gid));
     Some(step)
@@ -128,7 +132,7 @@ fn cgroup_namespace() -> Step {
         .what("see its own cgroup as the root of the tree")
         .why("the names of the host's cgroups tell what else runs there")
         .section("2.16")
-        .shell("unshare --cgroup")
+        .shell("unshare --cgroup ...")
         .does(|| {
             // Not part of clone: the namespace's root is the cgroup of whoever unshares, so the
             // process must be in its cgroup first.

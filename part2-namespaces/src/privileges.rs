@@ -10,7 +10,7 @@ use part1_chroot::Program;
 use shared::error::{Call, Error, Result};
 use shared::identity::Identity;
 use shared::part::Request;
-use shared::recipe::{Place, Recipe, Step};
+use shared::recipe::{Place, Recipe, Step, no_tool};
 use shared::spec::{Service, Ulimit};
 
 use crate::PART;
@@ -89,19 +89,34 @@ fn capability_bounds(set: CapabilitySet) -> Step {
         .what("give up for ever the privileges it must not have")
         .why("what is not in the bounding set no program can gain, set-user-id or not")
         .section("2.21")
-        .shell("capsh --drop=...")
+        .shell(format!("setpriv --bounding-set \"{}\" ...", shell_of(set)))
         .does(move || drop_bounding(set))
+}
+
+/// As `setpriv` has it: `-all,+chown`.
+fn shell_of(set: CapabilitySet) -> String {
+    let added = set.names().map(|name| match name.parse::<u32>() {
+        Ok(number) => format!(",+cap_{number}"),
+        Err(_) => format!(",+{}", name.to_lowercase()),
+    });
+    format!("-all{}", added.collect::<String>())
 }
 
 // ANCHOR: user
 fn user(account: &Account, may_set_groups: bool) -> Step {
     let account = account.clone();
     let (uid, gid) = (account.uid, account.gid);
+    let all: Vec<_> = account.groups.iter().map(ToString::to_string).collect();
+    let groups = match (may_set_groups, all.is_empty()) {
+        (false, _) => "--keep-groups".to_owned(),
+        (true, true) => "--clear-groups".to_owned(),
+        (true, false) => format!("--groups \"{}\"", all.join(",")),
+    };
     Step::new(PART, Place::Child, "user")
         .what(format!("become user {uid}, group {gid}"))
         .why("what the program cannot do as this user, a flaw in it cannot do either")
         .section("2.20")
-        .shell(format!("setpriv --reuid={uid} --regid={gid} --clear-groups"))
+        .shell(format!("setpriv --reuid={uid} --regid={gid} {groups} --pdeathsig KILL ..."))
         .does(move || {
             if may_set_groups {
                 let groups: Vec<_> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
@@ -120,7 +135,7 @@ fn only_capabilities(set: CapabilitySet) -> Step {
         .what(format!("keep only these privileges: {set}"))
         .why("root is many privileges; a service needs few of them, or none")
         .section("2.21")
-        .shell(format!("capsh --caps={set}"))
+        .shell("setpriv --inh-caps=-all ...")
         .does(move || apply(set))
 }
 
@@ -130,7 +145,7 @@ fn no_new_privs() -> Step {
         .what("let no program gain privileges")
         .why("a set-user-id program in the image would otherwise be a way up")
         .section("2.22")
-        .shell("setpriv --no-new-privs")
+        .shell("setpriv --no-new-privs ...")
         .does(|| prctl::set_no_new_privs().call("prctl(PR_SET_NO_NEW_PRIVS)"))
 }
 // ANCHOR_END: no_new_privs
@@ -142,6 +157,7 @@ fn seccomp_step(capabilities: CapabilitySet) -> Step {
         .what("allow only the system calls that programs need")
         .why("each of the others is a door into the kernel that a flaw may be behind")
         .section("2.23")
+        .shell(no_tool("a filter of system calls"))
         .does(move || filter.install())
 }
 // ANCHOR_END: seccomp
@@ -154,13 +170,15 @@ fn ulimits(service: &Service) -> Result<Step> {
         .collect::<Result<Vec<_>>>()?;
     let shell: Vec<_> = limits
         .iter()
-        .map(|(name, _, l)| format!("prlimit --{name}={}:{} --pid $$", l.soft, l.hard))
+        .map(|(name, _, l)| {
+            format!("--{name}={}:{}", shell_of_limit(l.soft), shell_of_limit(l.hard))
+        })
         .collect();
     Ok(Step::new(PART, Place::Child, "ulimits")
         .what("set the limits of each process")
         .why("cgroups limit the container as a whole, these each of its processes")
         .section("2.20")
-        .shell(shell.join("; "))
+        .shell(format!("prlimit {} --pid $$", shell.join(" ")))
         .hint("raising a hard limit needs CAP_SYS_RESOURCE on the host")
         .does(move || {
             limits.iter().try_for_each(|(name, resource, Ulimit { soft, hard })| {
@@ -169,6 +187,10 @@ fn ulimits(service: &Service) -> Result<Step> {
                     .call(format!("setrlimit({name}, {soft}, {hard})"))
             })
         }))
+}
+
+fn shell_of_limit(limit: i64) -> String {
+    if limit < 0 { "unlimited".to_owned() } else { limit.to_string() }
 }
 
 fn resource(name: &str) -> Result<Resource> {

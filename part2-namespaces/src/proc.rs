@@ -9,6 +9,7 @@ use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, o
 use shared::error::{Call, Failed};
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::quoted;
 use shared::spec::NetworkMode;
 
 use crate::PART;
@@ -46,7 +47,7 @@ fn proc() -> Step {
         .what("mount a /proc of its own")
         .why("it shows the processes of the pid namespace that mounts it, and no others")
         .section("2.10")
-        .shell("mount -t proc -o nosuid,nodev,noexec proc proc")
+        .shell("mkdir -p proc; mount -t proc -o nosuid,nodev,noexec proc proc")
         .hint("the root file system needs a directory /proc that is no symbolic link")
         .does(|| mount_at("proc", "proc", &[], DATA_ONLY))
 }
@@ -64,13 +65,22 @@ fn sys(request: &Request) -> Step {
         .hint("the root file system needs a directory /sys that is no symbolic link");
     let read_only = DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY;
     if borrowed {
-        step.shell("mount --rbind -o ro /sys sys").does(bind_sys)
+        step.shell(format!("mkdir -p sys; mount --rbind /sys sys\n{}", shell_read_only("sys")))
+            .does(bind_sys)
     } else {
-        step.shell("mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys")
+        step.shell("mkdir -p sys; mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys")
             .does(move || mount_at("sys", "sysfs", &[], read_only))
     }
 }
 // ANCHOR_END: sys
+
+/// The shell command that makes a mount read-only with all below it, and keeps its other options.
+pub fn shell_read_only(target: &str) -> String {
+    format!(
+        "findmnt -Rlno TARGET {} | while read -r m; do mount -o remount,bind,ro \"$m\"; done",
+        quoted(target)
+    )
+}
 
 fn bind_sys() -> Outcome {
     let target = crate::mounts::mount_point("sys")?;
@@ -89,12 +99,12 @@ fn sysctls(request: &Request) -> Step {
         .map(|(key, value)| (format!("/proc/sys/{}", key.replace('.', "/")), value.clone()))
         .collect();
     let shell: Vec<_> =
-        request.service.sysctls.iter().map(|(k, v)| format!("sysctl -w {k}={v}")).collect();
+        request.service.sysctls.iter().map(|(k, v)| quoted(format!("{k}={v}"))).collect();
     Step::new(PART, Place::Child, "sysctls")
         .what("set the kernel's tunables of these namespaces")
         .why("they are the container's own, but /proc/sys is read-only once it runs")
         .section("2.10")
-        .shell(shell.join("; "))
+        .shell(format!("sysctl -qw {}", shell.join(" ")))
         .does(move || {
             let root = at_root()?;
             values.iter().try_for_each(|(path, value)| {
@@ -123,7 +133,9 @@ fn read_only_paths() -> Step {
         .why("a write to /proc/sys or /proc/sysrq-trigger reaches the whole machine")
         .section("2.12")
         .shell(format!(
-            "for p in {}; do mount --bind -o ro proc/$p proc/$p; done",
+            "for p in {}; do\n  \
+               [[ ! -e proc/$p ]] || mount --bind -o ro,nosuid,nodev,noexec \"proc/$p\" \"proc/$p\"\n\
+             done",
             READ_ONLY.join(" ")
         ))
         .does(|| {
@@ -172,8 +184,12 @@ fn masked_paths() -> Step {
         .why("they show the host's memory, keys, timers and hardware")
         .section("2.12")
         .shell(format!(
-            "for f in {}; do mount --bind dev/null $f; done\n\
-             for d in {}; do mount -t tmpfs -o ro none $d; done",
+            "for f in {}; do\n  \
+               [[ ! -e $f ]] || mount --bind dev/null \"$f\"\n\
+             done\n\
+             for d in {}; do\n  \
+               [[ ! -e $d ]] || mount -t tmpfs -o ro,nosuid,nodev,noexec,size=4k,mode=755 tmpfs \"$d\"\n\
+             done",
             files.join(" "),
             dirs.join(" ")
         ))

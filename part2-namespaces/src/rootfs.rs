@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use shared::error::Call;
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::quoted;
 
 use crate::PART;
 use crate::mounts::{attach, detached_bind, make_read_only};
@@ -21,6 +22,8 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
 /// the old one is unmounted: there is no way back to what is not mounted.
 pub(crate) fn add_pivot(recipe: &mut Recipe, request: &Request) {
     recipe.replace("chroot", pivot());
+    // It has a shell around it now: see part 1.
+    recipe.replace("working directory", part1_chroot::working_directory(request.service));
     if request.service.read_only {
         recipe.insert_before("pivot_root", read_only());
     }
@@ -44,12 +47,12 @@ fn propagation() -> Step {
 // ANCHOR: bind
 fn bind(request: &Request) -> Step {
     let rootfs = request.rootfs.clone();
-    let shown = rootfs.display().to_string();
+    let shown = quoted(rootfs.display());
     Step::new(PART, Place::Child, "rootfs")
-        .what(format!("mount {shown} onto itself"))
+        .what(format!("mount {} onto itself", rootfs.display()))
         .why("pivot_root wants a mount, not just a directory")
         .section("2.8")
-        .shell(format!("mount --rbind {shown} {shown} && cd {shown}"))
+        .shell(format!("mount --rbind {shown} {shown}; cd {shown}"))
         .does(move || {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let dir = rustix::fs::open(&rootfs, flags, Mode::empty())
@@ -79,7 +82,7 @@ fn pivot() -> Step {
         .what("make the new tree the root, and unmount the old one")
         .why("after chroot the old tree is still there to escape to; now it is gone")
         .section("2.9")
-        .shell("pivot_root . . && umount -l . && cd /")
+        .shell("pivot_root . .; umount -l .; cd /")
         .does(pivot_and_forget)
 }
 

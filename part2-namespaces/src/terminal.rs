@@ -7,7 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use shared::error::{Call, Failed};
 use shared::part::Request;
-use shared::recipe::{Context, Outcome, Place, Recipe, Step};
+use shared::recipe::{Context, Outcome, Place, Recipe, Step, no_tool};
 use shared::sys;
 
 use crate::PART;
@@ -27,7 +27,7 @@ fn terminal() -> Step {
         .what("open a terminal in its own /dev/pts")
         .why("with ours, it could type commands for us once it has ended")
         .section("2.19")
-        .shell("script -q /dev/null")
+        .shell(no_tool("handing its other side to the host; `script` inside comes near"))
         .does_with(|context| {
             let console = crate::dev::console()?;
             open(context, "dev/pts/ptmx", |shown| {

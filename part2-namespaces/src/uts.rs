@@ -4,6 +4,7 @@ use nix::unistd::sethostname;
 use shared::error::Call;
 use shared::part::Request;
 use shared::recipe::{Place, Recipe, Step};
+use shared::shell::quoted;
 
 use crate::PART;
 
@@ -21,7 +22,7 @@ fn hostname(name: String) -> Step {
         .what(format!("be called {name}"))
         .why("the name is its own; changing it does not rename the host")
         .section("2.1")
-        .shell(format!("hostname {name}"))
+        .shell(format!("hostname {}", quoted(&name)))
         .does(move || sethostname(&name).call(format!("sethostname({name:?})")))
 }
 // ANCHOR_END: hostname
@@ -31,7 +32,7 @@ fn domainname(domain: String) -> Step {
         .what(format!("be in the NIS domain {domain}"))
         .why("it belongs to the UTS namespace, as the host name does")
         .section("2.1")
-        .shell(format!("domainname {domain}"))
+        .shell(format!("domainname {}", quoted(&domain)))
         .does(move || {
             rustix::system::setdomainname(domain.as_bytes())
                 .call(format!("setdomainname({domain:?})"))

@@ -66,7 +66,7 @@ fn does_nothing() -> TestResult {
     fs::create_dir(sandbox.home())?;
     for part in built() {
         for words in
-            [&[&*spec][..], &["--json", &spec], &["--added", default], &["--json", default]]
+            [&[&*spec][..], &["--json", &spec], &["--added", default], &["--shell", default]]
         {
             sandbox.run(&[&[part, "plan"], words].concat()).assert_code(0);
             assert!(is_empty(), "{part} plan {words:?}");
@@ -91,8 +91,10 @@ fn without_privileges() -> TestResult {
         let nobody =
             ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"];
         let copy = copy.to_str().ok_or("our paths are text")?;
-        let output = sandbox.run(&[&nobody[..], &["--no-new-privs", copy, "plan", &spec]].concat());
-        output.assert_code(0).assert_stdout("execve");
+        for words in [&["plan", &*spec][..], &["plan", "--shell", &spec]] {
+            let output = sandbox.run(&[&nobody[..], &["--no-new-privs", copy], words].concat());
+            output.assert_code(0).assert_stdout("execve");
+        }
         fs::remove_file(copy)?;
     }
     Ok(())
@@ -109,7 +111,9 @@ fn every_step() -> TestResult {
         assert_eq!(string(last, "name"), "execve");
         for step in &steps {
             let (what, why) = (string(step, "what"), string(step, "why"));
-            assert!(!what.is_empty() && !why.is_empty(), "{step}");
+            // Where no tool can do it, a comment in its place says so.
+            let shell = string(step, "shell");
+            assert!(!what.is_empty() && !why.is_empty() && !shell.is_empty(), "{step}");
             // "because …" must be a sentence.
             assert!(!["or ", "because ", "so "].iter().any(|word| why.starts_with(word)), "{why}");
             let own = format!("{}.", step["part"]);

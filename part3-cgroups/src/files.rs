@@ -10,8 +10,11 @@ use part2_namespaces::{
     DATA_ONLY, at_root, attach, detached, detached_bind, make_read_only, open_beneath,
 };
 use rustix::fs::{Mode, OFlags, mkdirat, open};
+use rustix::mount::MountAttrFlags;
 use shared::error::Call;
 use shared::recipe::{Outcome, Place, Step};
+use shared::shell::quoted;
+use shared::sys::{MountAttr, mount_setattr};
 
 use crate::PART;
 use crate::hierarchy::Version;
@@ -28,22 +31,32 @@ pub(crate) fn show(groups: &[Group]) -> Step {
     match groups {
         [only] if only.version == Version::V2 => {
             let dir = only.dir.clone();
-            step.shell(format!("mount --bind -o ro {} .{WHERE}", dir.display()))
-                .does(move || bind(&dir, None))
+            let shell = format!("mount --bind -o {READ_ONLY} \"${}\" .{WHERE}", only.variable());
+            step.shell(shell).does(move || bind(&dir, None))
         }
         _ => {
             let trees = named(groups);
-            let shell = trees.iter().map(|(dir, name)| {
-                format!(
-                    "mkdir .{WHERE}/{name} && mount --bind -o ro {} .{WHERE}/{name}",
-                    dir.display()
-                )
-            });
-            let shell: Vec<_> =
-                [format!("mount -t tmpfs tmpfs .{WHERE}")].into_iter().chain(shell).collect();
-            step.shell(shell.join("\n")).does(move || bind_all(&trees))
+            step.shell(shell_of_all(groups, &trees)).does(move || bind_all(&trees))
         }
     }
+}
+
+/// The options of all these mounts.
+const READ_ONLY: &str = "ro,nosuid,nodev,noexec";
+
+fn shell_of_all(groups: &[Group], trees: &[(PathBuf, String)]) -> String {
+    let trunk = format!("mount -t tmpfs -o nosuid,nodev,noexec,mode=755,size=64k tmpfs .{WHERE}");
+    let bind = |(group, (_, name)): (&Group, &(PathBuf, String))| {
+        let (dir, place) = (group.variable(), quoted(format!(".{WHERE}/{name}")));
+        format!("mkdir -m 555 {place}; mount --bind -o {READ_ONLY} \"${dir}\" {place}")
+    };
+    let done = format!("mount -o remount,bind,ro .{WHERE}");
+    [trunk]
+        .into_iter()
+        .chain(groups.iter().zip(trees).map(bind))
+        .chain([done])
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Version 1 has a tree for each controller, and each tree a directory of its name.
@@ -77,7 +90,11 @@ fn bind(dir: &Path, name: Option<&str>) -> Outcome {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = open(dir, flags, Mode::empty()).call(call())?;
     let copy = detached_bind(own.as_fd(), false).call(call())?;
-    make_read_only(copy.as_fd(), false)?;
+    let attr = MountAttr {
+        set: (DATA_ONLY | MountAttrFlags::MOUNT_ATTR_RDONLY).bits().into(),
+        ..MountAttr::default()
+    };
+    mount_setattr(copy.as_fd(), false, attr).call(call())?;
     let place = open_beneath(at_root()?.as_fd(), &target).call(call())?;
     attach(copy.as_fd(), place.as_fd()).call(call())
 }

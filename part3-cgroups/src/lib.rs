@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use shared::Result;
 use shared::part::{Part, Request};
 use shared::recipe::{Place, Recipe};
+use shared::shell::quoted;
 use shared::spec::Service;
 
 pub use shared::hierarchy;
@@ -75,11 +76,14 @@ pub fn recipe(request: &Request) -> Result<Recipe> {
         return Ok(recipe);
     }
 
+    let named: Vec<_> =
+        placement.groups.iter().map(|g| (g.variable(), quoted(g.dir.display()))).collect();
+    recipe.variables.push(Box::new(move || Ok(named.clone())));
     // ANCHOR: recipe
     recipe.insert_before("clone", steps::make(&placement.groups));
     let located = placement.locate(|version| settings(&limits, version));
     if !located.is_empty() {
-        recipe.insert_before("clone", steps::limit(located));
+        recipe.insert_before("clone", steps::limit(located, &placement.groups));
     }
     if let Some(group) = restricting {
         let rules = devices::rules(request.service)?;

@@ -119,6 +119,14 @@ impl Placement {
 }
 
 impl Group {
+    /// What the shell calls its directory: `CGROUP` on version 2, `CGROUP_MEMORY` on version 1.
+    pub fn variable(&self) -> String {
+        match (self.version, self.controllers.first()) {
+            (Version::V1, Some(first)) => format!("CGROUP_{}", first.v1_name().to_uppercase()),
+            _ => "CGROUP".to_owned(),
+        }
+    }
+
     fn in_tree(hierarchy: &Hierarchy, name: &str) -> Result<Self, Missing> {
         let parent = hierarchy.parent().map_err(Missing::Unusable)?;
         let dir = parent.join(name);

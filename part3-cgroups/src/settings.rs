@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use shared::error::{Call, Failed};
 use shared::recipe::Outcome;
+use shared::shell::quoted;
 
 use crate::hierarchy::{Controller, Version};
 use crate::limits::{Limits, Rates};
@@ -237,10 +238,19 @@ pub fn write_all(all: &[Located]) -> Outcome {
 }
 
 impl Located {
-    /// The same on a command line, for the file it will most likely be.
-    pub fn shell(&self) -> String {
-        let file = self.dir.join(self.setting.files[0]);
-        format!("echo '{}' > {}", self.setting.value, file.display())
+    /// The same on a command line, where the cgroup's directory is called `variable`.
+    pub fn shell(&self, variable: &str) -> String {
+        let name = |file| format!("\"${variable}/{file}\"");
+        let files: Vec<_> = self.setting.files.iter().map(name).collect();
+        let value = quoted(&self.setting.value);
+        match files.as_slice() {
+            [file] if self.setting.optional => format!("[[ ! -e {file} ]] || echo {value} >{file}"),
+            [file] => format!("echo {value} >{file}"),
+            several => format!(
+                "for f in {}; do [[ ! -e $f ]] || echo {value} >\"$f\"; done",
+                several.join(" ")
+            ),
+        }
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {

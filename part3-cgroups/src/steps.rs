@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use shared::error::Call;
 use shared::journal::Undo;
-use shared::recipe::{Outcome, Place, Step};
+use shared::recipe::{Outcome, Place, Step, no_tool};
+use shared::shell::quoted;
 
 use crate::hierarchy::{Controller, Version};
 use crate::placement::{Group, Placement};
@@ -17,10 +18,6 @@ use crate::{PART, device_program, devices, oom};
 /// `mkdir`, one for each cgroup; undone by removing them.
 pub fn make(groups: &[Group]) -> Step {
     let names: Vec<_> = groups.iter().map(|g| g.dir.display().to_string()).collect();
-    let switches = groups.iter().filter(|g| !g.switch_on.is_empty()).map(|g| {
-        let control = g.parent.join("cgroup.subtree_control");
-        format!("echo {} > {}\n", switch(&g.switch_on), control.display())
-    });
     let mut step = Step::new(PART, Place::Prepare, "cgroup")
         .what(match names.len() {
             1 => format!("make the cgroup {}", names[0]),
@@ -28,7 +25,8 @@ pub fn make(groups: &[Group]) -> Step {
         })
         .why("what is counted and limited is a group of processes, not a process")
         .section("3.3")
-        .shell(format!("{}mkdir {}", switches.collect::<String>(), names.join(" ")))
+        .shell(format!("mkdir {}{}", named(groups), shell_of_filling(groups)))
+        .shell_undo(format!("rmdir {}", named(groups).replace('"', "'")))
         .hint("if it was left by a container long gone, it is removed now: try again");
     for group in groups {
         step = step.undo(Undo::RemoveCgroup { path: group.dir.clone() });
@@ -37,11 +35,31 @@ pub fn make(groups: &[Group]) -> Step {
     step.does(move || groups.iter().try_for_each(make_group))
 }
 
+fn shell_of_filling(groups: &[Group]) -> String {
+    let mut lines = Vec::new();
+    for group in groups {
+        if !group.switch_on.is_empty() {
+            let control = group.parent.join("cgroup.subtree_control");
+            lines.push(format!("echo {} >{}", switch(&group.switch_on), quoted(control.display())));
+        }
+        if is_empty_cpuset(group) {
+            let (parent, dir) = (quoted(group.parent.display()), group.variable());
+            lines.extend(CPUSET.map(|file| format!("cat {parent}/{file} >\"${dir}/{file}\"")));
+        }
+    }
+    lines.iter().map(|line| format!("\n{line}")).collect()
+}
+
+/// The groups' directories as the shell calls them.
+fn named(groups: &[Group]) -> String {
+    groups.iter().map(|group| format!("\"${}\"", group.variable())).collect::<Vec<_>>().join(" ")
+}
+
 // ANCHOR: make
 fn make_group(group: &Group) -> Outcome {
     switch_on(&group.parent, &group.switch_on)?;
     fs::create_dir(&group.dir).call(format!("mkdir({})", group.dir.display()))?;
-    if group.controllers.contains(&Controller::Cpuset) && group.version == Version::V1 {
+    if is_empty_cpuset(group) {
         fill_cpuset(&group.dir, &group.parent)?;
     }
     Ok(())
@@ -62,9 +80,16 @@ fn switch(controllers: &[&str]) -> String {
     controllers.iter().map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ")
 }
 
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
 /// Version 1: a new cgroup has no CPU and no memory node, and takes no process until it has.
+fn is_empty_cpuset(group: &Group) -> bool {
+    group.controllers.contains(&Controller::Cpuset) && group.version == Version::V1
+}
+
+/// Version 1: gives it all that its parent has.
 pub fn fill_cpuset(dir: &Path, parent: &Path) -> Outcome {
-    for file in ["cpuset.cpus", "cpuset.mems"] {
+    for file in CPUSET {
         let (from, to) = (parent.join(file), dir.join(file));
         let all = fs::read_to_string(&from).call(format!("read({})", from.display()))?;
         settings::write(&to, all.trim_end()).call(format!(
@@ -77,10 +102,12 @@ pub fn fill_cpuset(dir: &Path, parent: &Path) -> Outcome {
 }
 
 /// Writes the limits and reads them back.
-pub fn limit(all: Vec<Located>) -> Step {
+pub fn limit(all: Vec<Located>, groups: &[Group]) -> Step {
     let what: Vec<_> =
         all.iter().map(|l| format!("{} {}", l.setting.files[0], l.setting.value)).collect();
-    let shell: Vec<_> = all.iter().map(Located::shell).collect();
+    let variable = |dir| groups.iter().find(|group| group.dir == dir).map(Group::variable);
+    let shell: Vec<_> =
+        all.iter().map(|l| l.shell(&variable(&*l.dir).unwrap_or_default())).collect();
     Step::new(PART, Place::Prepare, "limits")
         .what(format!("set and check {}", what.join(", ")))
         .why("the kernel enforces what is in the cgroup's files, and nothing else")
@@ -93,7 +120,7 @@ pub fn limit(all: Vec<Located>) -> Step {
 /// Forbids all devices but those of the list.
 pub fn restrict_devices(group: &Group, rules: &[shared::spec::DeviceRule]) -> Step {
     let lines = devices::lines(rules);
-    let dir = group.dir.clone();
+    let (dir, variable) = (group.dir.clone(), group.variable());
     let step = Step::new(PART, Place::Prepare, "devices")
         .what(format!("allow these devices only: {}", lines.join(", ")))
         .why("root may make a device file for the host's disk; the cgroup keeps it from opening it")
@@ -101,24 +128,30 @@ pub fn restrict_devices(group: &Group, rules: &[shared::spec::DeviceRule]) -> St
     match group.version {
         Version::V1 => step
             .shell(format!(
-                "echo a > {0}/devices.deny\nfor rule in '{1}'; do\n  \
-                 echo \"$rule\" > {0}/devices.allow\ndone",
-                dir.display(),
+                "echo a >\"${0}/devices.deny\"\nfor rule in '{1}'; do\n  \
+                 echo \"$rule\" >\"${0}/devices.allow\"\ndone",
+                variable,
                 lines.join("' '")
             ))
             .does(move || devices::restrict_v1(&dir, &lines)),
         // No standard tool assembles such a program.
         Version::V2 => {
             let program = device_program::program(rules);
-            step.does(move || devices::restrict_v2(&dir, &program))
+            step.shell(no_tool("a program that the kernel asks about each device"))
+                .does(move || devices::restrict_v2(&dir, &program))
         }
     }
 }
 
 /// In the child: enters the cgroups of version 1; tells of the one of version 2.
 pub fn join(groups: &[Group]) -> Step {
-    let files: Vec<_> = groups.iter().map(join_file).collect();
-    let shell: Vec<_> = files.iter().map(|file| format!("echo 0 > {}", file.display())).collect();
+    let mut shell: Vec<_> = groups
+        .iter()
+        .map(|group| format!("echo 0 >\"${}/{}\"", group.variable(), tasks_file(group)))
+        .collect();
+    if groups.iter().any(|group| group.version == Version::V2) {
+        shell.insert(0, no_tool("being born in it (CLONE_INTO_CGROUP), so it moves there"));
+    }
     let on_v1 = groups.iter().any(|group| group.version == Version::V1);
     let step = Step::new(PART, Place::Child, "join cgroup")
         .why("all that it starts from now on is counted with it")
@@ -134,7 +167,11 @@ pub fn join(groups: &[Group]) -> Step {
 /// Writing to `tasks` moves one thread, which is all the child has; writing to `cgroup.procs`
 /// would make the kernel wait until no process of the machine is just being born or dying.
 fn join_file(group: &Group) -> PathBuf {
-    group.dir.join(if group.version == Version::V1 { "tasks" } else { "cgroup.procs" })
+    group.dir.join(tasks_file(group))
+}
+
+fn tasks_file(group: &Group) -> &'static str {
+    if group.version == Version::V1 { "tasks" } else { "cgroup.procs" }
 }
 
 /// Moves the calling thread: `0` means "the one that writes".
@@ -154,7 +191,11 @@ pub fn look_for_oom(placement: &Placement) -> Option<Step> {
         .what("see whether the kernel killed for memory")
         .why("SIGKILL does not say who sent it; the cgroup's counter does")
         .section("3.4")
-        .shell(format!("grep oom_kill {}", file.display()));
+        .shell(format!(
+            "grep -q '^oom_kill [1-9]' \"${}/{}\" && echo 'killed: out of memory' >&2",
+            group.variable(),
+            oom::file(group.version),
+        ));
     Some(step.does_with(move |context| {
         let killed = oom::kills(&file)?;
         if let Some(exit) = context.exit.as_deref_mut() {

@@ -73,7 +73,7 @@ impl Cell {
         let cell = Self { placement, journal, _dir: dir };
         run(&step).expect("cgroups");
         let located = cell.placement.locate(|version| settings(&limits, version));
-        run(&steps::limit(located)).expect("limits");
+        run(&steps::limit(located, &cell.placement.groups)).expect("limits");
         cell
     }
 

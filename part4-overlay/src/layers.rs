@@ -16,6 +16,7 @@ use shared::error::{Call, Failed};
 use shared::journal::Undo;
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::quoted;
 
 use crate::PART;
 
@@ -75,11 +76,15 @@ pub(crate) fn upper(data: &Path) -> PathBuf {
 // ANCHOR: directories
 fn directories(layers: &Layers) -> Step {
     let (data, upper, work) = (layers.data.clone(), layers.upper(), layers.work());
+    let parent = quoted(data.parent().unwrap_or(&data).display());
+    let [data_shown, upper_shown, work_shown] = [&data, &upper, &work].map(|d| quoted(d.display()));
     Step::new(PART, Place::Prepare, "layers")
         .what(format!("make room for its changes in {}", data.display()))
         .why("what it writes goes there, and the image stays as it is")
         .section("4.4")
-        .shell(format!("mkdir -p {} {}", upper.display(), work.display()))
+        .shell(format!(
+            "mkdir -p {parent}; mkdir -m 700 {data_shown}\nmkdir {upper_shown} {work_shown}"
+        ))
         .undo_on_remove(Undo::RemoveTree { path: data.clone() })
         .does(move || {
             make(&data, 0o700)?;
@@ -95,12 +100,15 @@ fn make(dir: &Path, mode: u32) -> Outcome {
 }
 
 fn overlay(layers: Layers) -> Step {
-    let shown = layers.lower.display().to_string();
+    let shown = quoted(layers.lower.display());
     Step::new(PART, Place::Child, "rootfs")
-        .what(format!("put a writable layer on {shown}"))
+        .what(format!("put a writable layer on {}", layers.lower.display()))
         .why("many containers start from one image, and none changes it for the others")
         .section("4.1")
-        .shell(format!("mount -t overlay -o {} overlay {shown} && cd {shown}", layers.options()))
+        .shell(format!(
+            "mount -t overlay -o {} overlay {shown}; cd {shown}",
+            quoted(layers.options())
+        ))
         .hint(
             "the upper layer must be on a file system that can hold one (ext4, xfs, btrfs, \
              tmpfs): choose one with INSIDE_DOCKER_HOME=DIR",

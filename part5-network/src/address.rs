@@ -109,6 +109,11 @@ pub fn mac_of(address: Ipv4Addr) -> [u8; 6] {
     [0x02, 0x42, a, b, c, d]
 }
 
+/// As `ip link` has it: `02:42:0a:59:00:02`.
+pub fn shell_of_mac(address: Ipv4Addr) -> String {
+    mac_of(address).map(|byte| format!("{byte:02x}")).join(":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

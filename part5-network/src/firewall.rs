@@ -18,6 +18,8 @@ use shared::netlink::nft::{self, Element, TABLE};
 use shared::spec::{Port, Protocol};
 use shared::{Error, Result};
 
+use crate::publish::protocol_name;
+
 /// The table, as `nft` reads it.
 pub const RULES: &str = include_str!("table.nft");
 
@@ -122,17 +124,50 @@ fn interface(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The `nft` command that does the same, for `plan`.
-pub fn shell_of_port(port: &Port, address: &str) -> String {
-    let protocol = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
-    let on = port.published.map_or("PORT".to_owned(), |p| p.to_string());
+/// The shell command that publishes a port; `published` and `address` may be variables.
+pub fn shell_of_port(port: &Port, published: &str, address: &str) -> String {
+    let protocol = protocol_name(port.protocol);
     let (set, ip) = match port.host_ip {
         Some(ip) => ("published_on", format!("{ip} . ")),
         None => ("published", String::new()),
     };
     let target = port.target;
-    format!("nft add element ip {TABLE} {set} '{{ {ip}{protocol} . {on} : {address} . {target} }}'")
+    format!(
+        "nft add element ip \"$TABLE\" {set} \
+         \"{{ {ip}{protocol} . {published} : {address} . {target} }}\""
+    )
+}
+
+/// The rules as a file that a script loads: a table `$TABLE` of its own, without explanations.
+pub fn shell_rules() -> String {
+    let rules = RULES.replace(TABLE, "$TABLE");
+    let is_rule = |line: &&str| !line.trim_start().starts_with('#') && !line.is_empty();
+    rules.lines().filter(is_rule).map(|line| format!("{line}\n")).collect()
+}
+
+/// What [`elements_of_bridge`] adds, as lines of that file.
+pub fn shell_of_bridge(bridge: &str, subnet: &str, internal: bool) -> String {
+    let mut elements = vec![
+        format!("bridges {{ {bridge} }}"),
+        format!("within {{ {bridge} . {bridge} }}"),
+        format!("subnets {{ {subnet} }}"),
+    ];
+    if !internal {
+        elements.push(format!("outward {{ {bridge} }}"));
+    }
+    elements.iter().map(|element| format!("add element ip $TABLE {element}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The script fills in variables in a document of the shell's.
+    #[test]
+    fn the_rules_hold_nothing_that_a_shell_would_fill_in() {
+        let rules = shell_rules();
+        assert!(rules.starts_with("table ip $TABLE {\n"), "{rules}");
+        assert!(!rules.replace("$TABLE", "").contains(['$', '`', '\\']), "{rules}");
+        assert!(!rules.contains(TABLE) && rules.lines().count() > 40, "{rules}");
+    }
 }

@@ -10,15 +10,16 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use part2_namespaces::at_root;
+use part2_namespaces::{at_root, shell_place};
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::{printing, quoted};
 use shared::spec::{NetworkMode, Service};
 use shared::{Call, Error, Result};
 
 use crate::PART;
 use crate::network::{Lease, Network};
-use crate::volumes::{insert_mount, mount_volume};
+use crate::volumes::{insert_mount, mount_volume, shell_of_file};
 
 /// A container can write its `/etc/hosts`: more than this of it is not read back.
 const HOSTS_MAX: u64 = 1024 * 1024;
@@ -51,6 +52,15 @@ impl Files {
         Self { hosts, hostname: format!("{hostname}\n"), resolv_conf: resolv_conf(service) }
     }
 
+    /// The shell commands that do the same.
+    fn shell(&self) -> String {
+        let texts = [&self.hosts, &self.hostname, &self.resolv_conf];
+        let write = |((name, _), text): (&(&str, _), &&String)| {
+            format!("{} >\"$DIR/{name}\"", printing(text))
+        };
+        FILES.iter().zip(&texts).map(write).collect::<Vec<_>>().join("\n")
+    }
+
     /// Writes them into `dir`.
     ///
     /// # Errors
@@ -75,14 +85,20 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
         .what("write its /etc/hosts, /etc/hostname and /etc/resolv.conf")
         .why("a name is looked up there; the image's files know nothing of this container")
         .section("5.8")
+        .shell(files.shell())
         .does(move || files.write(&dir));
     let before = if recipe.has("network") { "network" } else { "clone" };
     recipe.insert_before(before, write);
+    let mount_file = |name: &str, target: &str| {
+        let place = shell_place(&request.rootfs, Path::new(target));
+        let make = shell_of_file(&place);
+        format!("{make}; mount --bind \"$DIR/{name}\" {}", quoted(place))
+    };
     let mount = Step::new(PART, Place::Child, "name files")
         .what("mount them over the image's")
         .why("the host can then write a new neighbour into them while the container runs")
         .section("5.8")
-        .shell("mount --bind hosts etc/hosts; mount --bind hostname etc/hostname; …")
+        .shell(FILES.map(|(name, target)| mount_file(name, target)).join("\n"))
         .does(move || {
             let root = at_root()?;
             FILES.iter().try_for_each(|(name, target)| {

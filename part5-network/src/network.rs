@@ -114,9 +114,9 @@ pub fn check(wish: &Wish) -> Result<()> {
 /// No address is free, the wanted one is taken, or the kernel refused.
 pub fn join(wish: &Wish) -> Result<(Network, Lease)> {
     let resource = Resource::lock(&wish.dir)?;
-    let network = match Network::read(&wish.dir) {
-        Some(network) if index_of(&network.bridge).is_some() => network,
-        _ => create(&resource, wish)?,
+    let network = match existing(wish) {
+        Some(network) => network,
+        None => create(&resource, wish)?,
     };
     let leases = leases_of(&resource);
     let address = match wish.address {
@@ -134,6 +134,37 @@ pub fn join(wish: &Wish) -> Result<(Network, Lease)> {
     resource.join(&wish.container, &serde_json::to_string(&lease).unwrap_or_default())?;
     crate::names::introduce(&network, &wish.container, &lease, &leases)?;
     Ok((network, lease))
+}
+
+/// What [`join`] would answer as things are now, if no other network takes one of `used`.
+///
+/// # Errors
+/// As [`join`].
+pub fn foresee(wish: &Wish, used: &[Ipv4Net]) -> Result<(Network, Ipv4Addr)> {
+    let existing = existing(wish);
+    let subnet = match &existing {
+        Some(network) => network.subnet,
+        None => choose_subnet(wish, used)?,
+    };
+    let network = Network {
+        name: wish.network.clone(),
+        bridge: bridge_name(&wish.dir),
+        subnet,
+        gateway: gateway(subnet, &wish.shape, existing.as_ref())?,
+        internal: wish.shape.internal,
+        no_firewall: None,
+    };
+    let taken: Vec<_> = leases_in(&wish.dir).iter().map(|(_, lease)| lease.address).collect();
+    let address = match wish.address {
+        Some(address) => address,
+        None => address::next_free(network.subnet, network.gateway, &taken)?,
+    };
+    Ok((network, address))
+}
+
+/// The network, if somebody is on it.
+pub fn existing(wish: &Wish) -> Option<Network> {
+    Network::read(&wish.dir).filter(|network| index_of(&network.bridge).is_some())
 }
 
 /// The undo of [`join`].

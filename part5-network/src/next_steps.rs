@@ -8,6 +8,7 @@ use std::path::Path;
 
 use shared::cli::output;
 use shared::home::Home;
+use shared::shell::quoted;
 use shared::spec::{Mount, Source};
 use shared::state::{self, Record};
 
@@ -104,7 +105,7 @@ pub(crate) fn down(file: &Path) -> String {
 fn file_word(file: &Path) -> String {
     match file == Path::new(compose::HERE) {
         true => String::new(),
-        false => format!(" {}", quoted(&file.display().to_string())),
+        false => format!(" {}", quoted(file.display())),
     }
 }
 
@@ -155,24 +156,4 @@ fn how_we_were_called() -> String {
         return "cargo run -q --".to_owned();
     }
     quoted(&typed)
-}
-
-/// As a shell needs it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_path_with_a_blank_can_be_typed() {
-        assert_eq!(quoted("a/service-specs.yml"), "a/service-specs.yml");
-        assert_eq!(quoted("my files/it's.yml"), r"'my files/it'\''s.yml'");
-    }
 }

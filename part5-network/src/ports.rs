@@ -14,8 +14,8 @@ use shared::Failed;
 use shared::journal::{Due, Journal, Undo};
 use shared::netlink::nft;
 use shared::part::Request;
-use shared::recipe::{Context, Outcome, Place, Recipe, Step};
-use shared::spec::NetworkMode;
+use shared::recipe::{Context, Outcome, Place, Recipe, Step, no_tool};
+use shared::spec::{NetworkMode, Port, Protocol};
 
 use crate::forwarder::{self, Inside};
 use crate::places::{PlaceOn, Places};
@@ -57,6 +57,32 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request, places: &Places) {
         recipe.insert_before("capability bounds", wait_for_forwarder());
     }
     recipe.push(release(&publishing));
+    let chosen: Vec<_> =
+        request.service.ports.iter().filter(|port| port.published.is_none()).collect();
+    let variables =
+        chosen.iter().map(|port| (variable(port), "$(shuf -i 32768-60999 -n 1)".to_owned()));
+    let variables: Vec<_> = variables.collect();
+    recipe.variables.push(Box::new(move || Ok(variables.clone())));
+}
+
+/// What a port of the host is called that we choose.
+fn variable(port: &Port) -> String {
+    format!("PORT_{}", port.target)
+}
+
+/// The host's port as the shell knows it.
+fn shell_of_published(port: &Port) -> String {
+    port.published.map_or_else(|| format!("${}", variable(port)), |number| number.to_string())
+}
+
+/// The test that nobody has a port.
+fn shell_of_hold(port: &Port) -> String {
+    let kind = if port.protocol == Protocol::Tcp { "t" } else { "u" };
+    let port = shell_of_published(port);
+    format!(
+        "[[ ! $(ss -Hln{kind} \"sport = :{port}\") ]] || \
+         {{ echo \"port {port} is taken\" >&2; exit 125; }}"
+    )
 }
 
 fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
@@ -69,6 +95,14 @@ fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
         .what(format!("take the host's ports: {}", shown.join(", ")))
         .why("a port that is taken must be seen before anything starts")
         .section("5.6")
+        .shell(
+            ports
+                .iter()
+                .map(shell_of_hold)
+                .chain([no_tool("holding them until they are led to the container")])
+                .collect::<Vec<_>>()
+                .join("\n"),
+        )
         .hint(publish::HINT)
         .does(move || {
             let held = publish::hold(&ports, &home)?;
@@ -78,14 +112,31 @@ fn hold(request: &Request, publishing: &Rc<Publishing>) -> Step {
         })
 }
 
+/// Without the table, which is not everywhere, there is nothing to add.
+fn shell_of_lead(ports: &[Port], place: &PlaceOn) -> String {
+    let address = place.variable("ADDRESS");
+    let add = |port| firewall::shell_of_port(port, &shell_of_published(port), &address);
+    let add: Vec<_> = ports.iter().map(add).collect();
+    format!(
+        "if nft list table ip \"$TABLE\" >/dev/null; then\n  {}\n  \
+         bridge link set dev \"{}\" hairpin on\nfi",
+        add.join("\n  "),
+        place.shell_host_end(),
+    )
+}
+
 fn lead(recipe: &Recipe, request: &Request, places: &Places, publishing: &Rc<Publishing>) -> Step {
     let ports = &request.service.ports;
-    let shell: Vec<_> = ports.iter().map(|port| firewall::shell_of_port(port, "ADDRESS")).collect();
+    let leads_out = |place: &&PlaceOn| !place.is_internal();
+    let shell = match places.iter().find(leads_out).or(places.first()) {
+        Some(place) if firewall::nft().is_some() => shell_of_lead(ports, place),
+        _ => no_tool("a process that forwards connections into the container's network"),
+    };
     let step = Step::new(PART, Place::Attach, "publish")
         .what("lead what comes to the host's ports to the container")
         .why("others know the host's address, not the container's")
         .section("5.6")
-        .shell(shell.join("; "));
+        .shell(shell);
     let user_namespace = recipe.clone.namespaces.contains(CloneFlags::CLONE_NEWUSER);
     let (places, publishing, dir) = (places.clone(), publishing.clone(), request.dir());
     step.does_with(move |context| {
@@ -140,6 +191,7 @@ fn release(publishing: &Rc<Publishing>) -> Step {
         .what("give the host's ports back")
         .why("the next start, or another program, may want them")
         .section("5.6")
+        .shell("# nothing holds them")
         .does(move || {
             publishing.held.borrow_mut().clear();
             if let Some(pid) = publishing.forwarder.take() {

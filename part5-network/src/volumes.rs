@@ -15,12 +15,13 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use part2_namespaces::{at_root, attach, open_beneath};
+use part2_namespaces::{at_root, attach, open_beneath, shell_place, shell_read_only};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use shared::journal::Undo;
 use shared::part::Request;
 use shared::recipe::{Outcome, Place, Recipe, Step};
+use shared::shell::{all_quoted, quoted};
 use shared::spec::{Mount, Source};
 use shared::sys::{MountAttr, mount_setattr};
 use shared::{Call, Error, Failed, Result};
@@ -120,15 +121,19 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) -> Result<()> {
         recipe.insert_before("clone", make(ours));
     }
     for volume in volumes {
-        insert_mount(recipe, mount_step(volume));
+        let place = shell_place(&request.rootfs, &volume.target);
+        insert_mount(recipe, mount_step(volume, &place));
     }
     Ok(())
 }
 
-/// Mounts come when the tree is there, and before it can be read-only.
+/// Mounts come when the tree is there, before it can be read-only, and before we wait for the
+/// network.
 pub(crate) fn insert_mount(recipe: &mut Recipe, step: Step) {
-    let read_only = "read-only root";
-    recipe.insert_before(if recipe.has(read_only) { read_only } else { "pivot_root" }, step);
+    let later = ["read-only root", "eth0", "loopback", "pivot_root"];
+    let next = recipe.steps.iter().find(|step| later.contains(&&*step.name));
+    let next = next.map_or("pivot_root".into(), |step| step.name.clone());
+    recipe.insert_before(&next, step);
 }
 
 fn make(volumes: Vec<Volume>) -> Step {
@@ -137,7 +142,7 @@ fn make(volumes: Vec<Volume>) -> Step {
         .what(format!("have the directories of the volumes: {}", shown.join(", ")))
         .why("what is in a named volume stays when its containers are gone")
         .section("5.9")
-        .shell(format!("mkdir -p {}", shown.join(" ")));
+        .shell(format!("mkdir -p {}", all_quoted(&shown)));
     for volume in volumes.iter().filter(|volume| volume.anonymous) {
         step = step.undo_on_remove(Undo::RemoveTree { path: volume.source.clone() });
     }
@@ -149,14 +154,15 @@ fn make(volumes: Vec<Volume>) -> Step {
     })
 }
 
-fn mount_step(volume: Volume) -> Step {
+fn mount_step(volume: Volume, place: &str) -> Step {
     let (source, target) = (volume.source.display(), volume.target.display());
-    let option = if volume.read_only { "-o ro " } else { "" };
+    let (before, after) = shell_around(&volume, place);
+    let shown = quoted(&source);
     Step::new(PART, Place::Child, format!("volume {target}"))
         .what(format!("mount {source} at {target}"))
         .why("files that live longer than the container, or are shared with it")
         .section("5.9")
-        .shell(format!("mount --rbind {option}{source} .{target}"))
+        .shell([before, format!("mount --rbind {shown} {}", quoted(place)), after].concat())
         .hint("does the volume's source exist, and may this user open it?")
         .does(move || {
             let root = at_root()?;
@@ -165,6 +171,34 @@ fn mount_step(volume: Volume) -> Step {
             }
             mount_volume(root.as_fd(), &volume.source, &volume.target, volume.read_only)
         })
+}
+
+/// The shell commands before and after the one that mounts a volume.
+fn shell_around(volume: &Volume, place: &str) -> (String, String) {
+    let (source, target) = (quoted(volume.source.display()), quoted(place));
+    // A new volume begins with what the image has there.
+    let fill = match volume.ours {
+        true => {
+            format!("[[ $(ls -A {source}) || ! -d {target} ]] || cp -a {target}/. {source}\n")
+        }
+        false => String::new(),
+    };
+    let make = match volume.ours || volume.source.is_dir() {
+        true => format!("mkdir -p {target}; "),
+        false => shell_of_file(place) + "\n",
+    };
+    let protect = match volume.read_only {
+        true => format!("\n{}", shell_read_only(place)),
+        false => String::new(),
+    };
+    (fill + &make, protect)
+}
+
+/// Makes a file to be mounted over, if it is missing.
+pub(crate) fn shell_of_file(place: &str) -> String {
+    let parent = Path::new(place).parent().unwrap_or(Path::new("."));
+    let (parent, place) = (quoted(parent.display()), quoted(place));
+    format!("mkdir -p {parent}; [[ -e {place} ]] || touch {place}")
 }
 
 // ANCHOR: mount_volume

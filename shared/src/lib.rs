@@ -18,6 +18,7 @@ pub mod process;
 pub mod recipe;
 pub mod rootfs;
 pub mod shared_resource;
+pub mod shell;
 pub mod spec;
 pub mod state;
 pub mod sys;

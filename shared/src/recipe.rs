@@ -7,6 +7,8 @@
 //! Each part takes the recipe of the part before and changes it by name:
 //! [`Recipe::insert_before`], [`Recipe::insert_after`], [`Recipe::replace`].
 
+mod script;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -39,6 +41,19 @@ pub enum Place {
     Child,
     /// On the host, after the process has ended and before anything is undone.
     After,
+}
+
+impl Place {
+    /// In a person's words.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Prepare => "On the host, before the process exists",
+            Self::Clone => "The process",
+            Self::Attach => "On the host, once its pid is known",
+            Self::Child => "In the process, before it becomes the program",
+            Self::After => "On the host, once it has ended",
+        }
+    }
 }
 
 /// What a step can use while it runs.
@@ -97,8 +112,16 @@ pub struct Step {
     pub why: Cow<'static, str>,
     /// The section of the book that teaches it: "2.4".
     pub section: &'static str,
-    /// The same with standard tools; empty where there is none.
+    /// The same with standard tools. `...` stands for what comes after, which the command then
+    /// runs; where no tool can do it, a comment says so ([`no_tool`]). See [`Recipe::script`].
     pub shell: String,
+    /// How the shell takes it back, if not as `undo` says. It will be done once the first line of
+    /// `shell` has succeeded; variables in it are what they are then.
+    #[serde(skip)]
+    pub shell_undo: Vec<String>,
+    /// Files that the shell commands read from `$DIR`.
+    #[serde(skip)]
+    pub shell_files: Vec<ShellFile>,
     /// What to try when it fails; empty when the errno says it all.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub hint: Cow<'static, str>,
@@ -122,6 +145,8 @@ impl Step {
             why: Cow::Borrowed(""),
             section: "",
             shell: String::new(),
+            shell_undo: Vec::new(),
+            shell_files: Vec::new(),
             hint: Cow::Borrowed(""),
             undo: Vec::new(),
             undo_on_remove: Vec::new(),
@@ -154,6 +179,20 @@ impl Step {
     #[must_use]
     pub fn shell(mut self, shell: impl Into<String>) -> Self {
         self.shell = shell.into();
+        self
+    }
+
+    /// How the shell takes it back, if not as [`Step::undo`] says.
+    #[must_use]
+    pub fn shell_undo(mut self, undo: impl Into<String>) -> Self {
+        self.shell_undo.push(undo.into());
+        self
+    }
+
+    /// A file that the shell command reads from `$DIR`.
+    #[must_use]
+    pub fn shell_file(mut self, name: &'static str, text: impl Fn() -> String + 'static) -> Self {
+        self.shell_files.push((name, Box::new(text)));
         self
     }
 
@@ -192,6 +231,18 @@ impl Step {
     }
 }
 
+/// What a step says in place of a shell command that there is not.
+pub fn no_tool(what: &str) -> String {
+    format!("# not possible with standard tools: {what}")
+}
+
+/// A file for shell commands: its name, and its text, in which variables are filled in.
+pub type ShellFile = (&'static str, Box<dyn Fn() -> String>);
+
+/// Variables that shell commands use, found out when they are asked for: names and values, which
+/// may have a command in them.
+pub type Variables = Box<dyn Fn() -> crate::Result<Vec<(String, String)>>>;
+
 /// The note for a key of the file whose wall a later part raises.
 pub fn raised_in(key: &str, part: u8) -> String {
     format!("{key}: raised in part {part}")
@@ -225,8 +276,14 @@ pub struct Recipe {
     pub steps: Vec<Step>,
     /// What this machine or user cannot do, each one sentence; shown before the start.
     pub notes: Vec<String>,
+    /// Whether the program reads our standard input.
+    #[serde(skip)]
+    pub keeps_input: bool,
     /// Whether the child makes a terminal and sends its controlling side to the host.
     pub terminal: bool,
+    /// What the steps' shell commands call by a name.
+    #[serde(skip)]
+    pub variables: Vec<Variables>,
     /// The addresses that its steps took: a network's name and `address/prefix` each.
     #[serde(skip)]
     pub addresses: Rc<RefCell<Vec<(String, String)>>>,
@@ -241,7 +298,9 @@ impl Recipe {
             clone: Clone { namespaces: CloneFlags::empty(), cgroup: None },
             steps: Vec::new(),
             notes: Vec::new(),
+            keeps_input: false,
             terminal: false,
+            variables: Vec::new(),
             addresses: Rc::default(),
         }
     }

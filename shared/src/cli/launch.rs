@@ -129,7 +129,7 @@ impl Launch<'_> {
         explain: bool,
     ) -> Result<u8> {
         let _ = sys::set_signal(Signal::SIGPIPE, true);
-        let streams = Streams { input: self.input()?, output: None };
+        let streams = Streams { input: input(recipe)?, output: None };
         let mut narrate = |number: usize, step: &Step| tell(number, step);
         let narrator: Option<Narrator> = if explain { Some(&mut narrate) } else { None };
         let signals = container::catch_signals()?;
@@ -138,14 +138,6 @@ impl Launch<'_> {
             output::error(&format!("{}: {reason}", self.name));
         }
         Ok(exit.code)
-    }
-
-    /// Without `-i`, a program that reads finds the end at once. A terminal is made inside.
-    fn input(&self) -> Result<Option<File>> {
-        if self.service.stdin_open || self.terminal {
-            return Ok(None);
-        }
-        Ok(Some(File::open("/dev/null").call("open(\"/dev/null\")")?))
     }
 
     /// Makes the supervisor, and waits until it says that the program runs, or why not.
@@ -235,6 +227,14 @@ impl Launch<'_> {
         }
         Ok(())
     }
+}
+
+/// Without `-i`, a program that reads finds the end at once. A terminal is made inside.
+fn input(recipe: &Recipe) -> Result<Option<File>> {
+    if recipe.keeps_input {
+        return Ok(None);
+    }
+    Ok(Some(File::open("/dev/null").call("open(\"/dev/null\")")?))
 }
 
 /// What the supervisor answers when the program runs.

@@ -4,6 +4,7 @@ use clap::{Args, FromArgMatches};
 use colored::Colorize;
 
 use super::launch::{Launch, Make, Mode, resolve_rootfs};
+use super::output;
 use super::run::Which;
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -22,6 +23,10 @@ struct Plan {
     /// As JSON
     #[arg(long)]
     json: bool,
+
+    /// As a bash script that makes the same container with standard tools
+    #[arg(long, conflicts_with_all = ["added", "json"])]
+    shell: bool,
 }
 
 pub(super) fn command() -> Command {
@@ -30,7 +35,8 @@ pub(super) fn command() -> Command {
         define: || {
             Plan::augment_args(
                 clap::Command::new("plan")
-                    .about("Print what `run` would do, without doing anything"),
+                    .about("Print what `run` would do, without doing anything")
+                    .after_help("Example: plan --shell service-specs.yml web >web.sh; bash web.sh"),
             )
         },
         run: |part, matches| {
@@ -48,11 +54,16 @@ fn print(part: &Part, plan: &Plan) -> Result<u8> {
     let launch =
         Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
     let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
-    let mut recipe = (part.recipe)(&launch.request(rootfs, Mode::Foreground))?;
+    let mut recipe = (part.recipe)(&launch.request(rootfs.clone(), Mode::Foreground))?;
     if plan.added {
         recipe.steps.retain(|step| step.part == part.number);
     }
-    if plan.json {
+    if plan.shell {
+        if !rootfs.exists() {
+            output::note(&format!("{} is not there yet: `run` makes it", rootfs.display()));
+        }
+        print!("{}", recipe.script()?);
+    } else if plan.json {
         let text = serde_json::to_string_pretty(&recipe)
             .map_err(|e| Error::new("cannot write JSON").because(e))?;
         println!("{text}");
@@ -63,18 +74,11 @@ fn print(part: &Part, plan: &Plan) -> Result<u8> {
 }
 
 fn show(recipe: &Recipe) {
-    let places = [
-        (Place::Prepare, "On the host, before the process exists"),
-        (Place::Clone, "The process"),
-        (Place::Attach, "On the host, once its pid is known"),
-        (Place::Child, "In the process, before it becomes the program"),
-        (Place::After, "On the host, once it has ended"),
-    ];
-    for (place, title) in places {
+    for place in [Place::Prepare, Place::Clone, Place::Attach, Place::Child, Place::After] {
         if recipe.at(place).next().is_none() {
             continue;
         }
-        println!("{}", title.bold().underline());
+        println!("{}", place.title().bold().underline());
         for (number, step) in recipe.at(place) {
             println!("{number:>3}. {}  {}", step.name.bold(), step.what);
             println!("     {} {}", format!("{:>4}", step.section).dimmed(), step.why);

@@ -70,7 +70,7 @@ fn steps_in(text: &str) -> impl Iterator<Item = Step> {
                 Some("what") => step.what = literal(arguments),
                 Some("why") => step.why = literal(arguments),
                 Some("section") => step.section = literal(arguments),
-                Some("shell") => step.shell = literal(arguments),
+                Some("shell") => step.shell = shell(arguments),
                 _ => break,
             }
             rest = after;
@@ -103,6 +103,16 @@ fn name(arguments: &str) -> String {
     let text = literal(arguments);
     match text.is_empty() {
         true => arguments.rsplit("::").next().unwrap_or_default().to_lowercase(),
+        false => text,
+    }
+}
+
+/// A command, or a comment where no tool can do it: `no_tool("…")`.
+fn shell(arguments: &str) -> String {
+    let text = literal(arguments);
+    let before = arguments.split('"').next().unwrap_or_default();
+    match before.trim_end().ends_with("no_tool(") {
+        true => shared::recipe::no_tool(&text),
         false => text,
     }
 }
@@ -184,16 +194,18 @@ mod tests {
                       is")
                 .section("2.10");
             step = step.shell(parts.join("; "));
+            Step::new(PART, Place::Child, "init").section("2.5").shell(no_tool("an init")).does(f)
             Step::new(PART, Place::Child, format!("tmpfs {at}")).section("2.9").does(f)"#;
         let steps: Vec<Step> = steps_in(source).collect();
-        assert_eq!(steps.len(), 2);
+        assert_eq!(steps.len(), 3);
         let Step { line, name, what, why, section, shell, .. } = &steps[0];
         assert_eq!(
             (*line, name.as_str(), section.as_str(), shell.as_str()),
             (2, "execve", "2.10", "")
         );
         assert_eq!((what.as_str(), why.as_str()), ("make … and …: \"{}\"", "as it is"));
-        assert_eq!(steps[1].name, "tmpfs …");
+        assert_eq!(steps[1].shell, "# not possible with standard tools: an init");
+        assert_eq!(steps[2].name, "tmpfs …");
         assert!(in_order("2.9") < in_order("2.10"));
     }
 

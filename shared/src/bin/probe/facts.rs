@@ -29,6 +29,41 @@ pub fn hostname() -> Option<String> {
     text("/proc/sys/kernel/hostname")
 }
 
+/// The NIS domain of this UTS namespace.
+pub fn domainname() -> Option<String> {
+    text("/proc/sys/kernel/domainname")
+}
+
+/// The session it belongs to, by its leader's pid; 0 when that is outside of the pid namespace.
+pub fn session() -> Option<u64> {
+    // The name of the program stands in brackets and may hold anything.
+    let stat = text("/proc/self/stat")?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(3)?.parse().ok()
+}
+
+/// The environment, sorted: `PATH=/usr/bin:/bin`.
+pub fn environment() -> Vec<String> {
+    let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        format!("{}={}", key.to_string_lossy(), value.to_string_lossy())
+    };
+    let mut pairs: Vec<String> = std::env::vars_os().map(pair).collect();
+    pairs.sort();
+    pairs
+}
+
+/// Its `setrlimit(2)`: `open files 1024 4096`, the soft one first.
+pub fn ulimits() -> Vec<String> {
+    let table = text("/proc/self/limits").unwrap_or_default();
+    table.lines().filter_map(ulimit).collect()
+}
+
+/// `Max open files            1024                 4096                 files`.
+fn ulimit(line: &str) -> Option<String> {
+    let (name, rest) = line.strip_prefix("Max ")?.split_once("  ")?;
+    let mut values = rest.split_whitespace();
+    Some(format!("{name} {} {}", values.next()?, values.next()?))
+}
+
 /// The names of a directory's entries, sorted; empty when it cannot be read.
 pub fn names(directory: &str) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
@@ -55,7 +90,8 @@ pub fn processes() -> Option<usize> {
     Some(names("/proc").iter().filter(|name| is_pid(name)).count()).filter(|&count| count > 0)
 }
 
-/// The mounts, one a line: `/proc proc rw,nosuid`.
+/// The mounts, one a line: `/proc proc rw,nosuid`; of a file system in memory also its own
+/// options: `/run tmpfs rw,nosuid size=64k,mode=755`.
 pub fn mounts() -> Vec<String> {
     let table = text("/proc/self/mountinfo").unwrap_or_default();
     table.lines().filter_map(mount).collect()
@@ -66,8 +102,11 @@ fn mount(line: &str) -> Option<String> {
     let (before, after) = line.split_once(" - ")?;
     let mut fields = before.split(' ').skip(4);
     let (target, options) = (fields.next()?, fields.next()?);
-    let kind = after.split(' ').next()?;
-    Some(format!("{target} {kind} {options}"))
+    let mut after = after.split(' ');
+    let kind = after.next()?;
+    let own = after.nth(1).and_then(|own| own.split_once(',')).filter(|_| kind == "tmpfs");
+    let own = own.map_or(String::new(), |(_, own)| format!(" {own}"));
+    Some(format!("{target} {kind} {options}{own}"))
 }
 
 /// The control groups it is in, as `/proc/self/cgroup` says.
@@ -96,6 +135,53 @@ fn memory_files(line: &str) -> Vec<String> {
         _ => return Vec::new(),
     };
     vec![format!("{mount}{path}/{file}"), format!("{mount}/{file}")]
+}
+
+/// The files with the limits of a cgroup, of version 1 and 2.
+const LIMITS: [&str; 12] = [
+    "memory.limit_in_bytes",
+    "memory.memsw.limit_in_bytes",
+    "memory.max",
+    "memory.swap.max",
+    "memory.low",
+    "pids.max",
+    "cpu.cfs_quota_us",
+    "cpu.shares",
+    "cpu.max",
+    "cpu.weight",
+    "cpuset.cpus",
+    "devices.list",
+];
+
+/// The limits that it finds below `/sys/fs/cgroup`, as a program would: `pids.max 100`. In a
+/// cgroup namespace these are its own.
+pub fn limits() -> Vec<String> {
+    let places = cgroup_places();
+    let shown = |file: &&str| {
+        let value = places.iter().find_map(|place| text(format!("{place}/{file}")))?;
+        Some(format!("{file} {}", value.replace('\n', ", ")))
+    };
+    LIMITS.iter().filter_map(shown).collect()
+}
+
+/// Those of these cgroups that it is itself in: it sees `memory/cgroup.procs`, with its pid in it.
+pub fn cgroups_joined() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let joined = |place: String| {
+        let file = format!("{place}/cgroup.procs");
+        text(&file)?.lines().any(|pid| pid == own).then_some(())?;
+        Some(file.strip_prefix(CGROUPS)?.trim_start_matches('/').to_owned())
+    };
+    cgroup_places().into_iter().filter_map(joined).collect()
+}
+
+/// Where cgroup trees are looked for.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// Version 2 is mounted there, those of version 1 in directories below.
+fn cgroup_places() -> Vec<String> {
+    let below = names(CGROUPS).into_iter().map(|name| format!("{CGROUPS}/{name}"));
+    [CGROUPS.to_owned()].into_iter().chain(below).collect()
 }
 
 /// The open file descriptors and where they lead: `3 -> /etc/passwd`.
@@ -145,7 +231,20 @@ mod tests {
     fn a_mount_is_made_short() {
         let line = "36 35 98:0 /a /mnt rw,noatime master:1 - ext3 /dev/root rw,errors=continue";
         assert_eq!(mount(line).as_deref(), Some("/mnt ext3 rw,noatime"));
+        let line = "37 35 0:9 / /run rw,nosuid - tmpfs tmpfs rw,size=64k,mode=755";
+        assert_eq!(mount(line).as_deref(), Some("/run tmpfs rw,nosuid size=64k,mode=755"));
+        let line = "37 35 0:9 / /run rw,nosuid - tmpfs tmpfs rw";
+        assert_eq!(mount(line).as_deref(), Some("/run tmpfs rw,nosuid"));
         assert_eq!(mount("nonsense"), None);
+    }
+
+    #[test]
+    fn a_limit_is_made_short() {
+        let line = "Max open files            1024                 4096                 files     ";
+        assert_eq!(ulimit(line).as_deref(), Some("open files 1024 4096"));
+        let line = "Max nice priority         0                    0                    ";
+        assert_eq!(ulimit(line).as_deref(), Some("nice priority 0 0"));
+        assert_eq!(ulimit("Limit                     Soft Limit           Hard Limit"), None);
     }
 
     #[test]
@@ -160,6 +259,7 @@ mod tests {
     fn we_see_ourselves() {
         assert_eq!(status("Pid"), Some(std::process::id().to_string()));
         assert!(namespaces().iter().any(|name| name.starts_with("mnt:[")));
+        assert!(session().is_some() && !ulimits().is_empty() && !environment().is_empty());
         assert!(processes() > Some(0));
         assert!(mounts().iter().any(|mount| mount.starts_with("/ ")));
     }

@@ -36,11 +36,17 @@ fn identity() -> Vec<(&'static str, Fact)> {
         ("uid", Fact::Number(facts::effective_id("Uid"))),
         ("gid", Fact::Number(facts::effective_id("Gid"))),
         ("groups", Fact::Text(facts::status("Groups"))),
+        ("session", Fact::Number(facts::session())),
         ("hostname", Fact::Text(facts::hostname())),
+        ("domainname", Fact::Text(facts::domainname())),
         ("cwd", Fact::Text(std::env::current_dir().ok().map(|dir| dir.display().to_string()))),
         ("namespaces", Fact::List(facts::namespaces())),
         ("cgroups", Fact::List(facts::cgroups())),
         ("memory_limit", Fact::Number(facts::memory_limit())),
+        ("limits", Fact::List(facts::limits())),
+        ("cgroups_joined", Fact::List(facts::cgroups_joined())),
+        ("ulimits", Fact::List(facts::ulimits())),
+        ("oom_score_adj", Fact::Text(facts::text("/proc/self/oom_score_adj"))),
     ]
 }
 
@@ -54,6 +60,9 @@ fn privileges() -> Vec<(&'static str, Fact)> {
         ("cap_ambient", Fact::Text(facts::status("CapAmb"))),
         ("no_new_privs", Fact::Number(number("NoNewPrivs"))),
         ("seccomp", Fact::Number(number("Seccomp"))),
+        ("signals_ignored", Fact::Text(facts::status("SigIgn"))),
+        ("signals_blocked", Fact::Text(facts::status("SigBlk"))),
+        ("umask", Fact::Text(facts::status("Umask"))),
         ("proc_sys_writable", Fact::Flag(facts::writable(&facts::PROC_SYS))),
         ("sys_writable", Fact::Flag(facts::writable(&facts::SYS))),
     ]
@@ -62,10 +71,12 @@ fn privileges() -> Vec<(&'static str, Fact)> {
 fn surroundings() -> Vec<(&'static str, Fact)> {
     vec![
         ("processes", Fact::Number(facts::processes().map(|count| count as u64))),
+        ("environment", Fact::List(facts::environment())),
         ("descriptors", Fact::List(facts::descriptors())),
         ("devices", Fact::List(facts::devices())),
         ("interfaces", Fact::List(network::interfaces())),
         ("addresses", Fact::List(network::addresses())),
+        ("routes", Fact::List(network::routes())),
         ("mounts", Fact::List(facts::mounts())),
     ]
 }

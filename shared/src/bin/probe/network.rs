@@ -11,6 +11,25 @@ pub fn interfaces() -> Vec<String> {
     table.lines().skip(2).filter_map(name).collect()
 }
 
+/// The routes of this network namespace (IPv4): `10.0.0.0/24 eth0`, `0.0.0.0/0 eth0 10.0.0.1`.
+pub fn routes() -> Vec<String> {
+    let table = text("/proc/net/route").unwrap_or_default();
+    table.lines().skip(1).filter_map(route).collect()
+}
+
+/// A line is `eth0 00000000 0100000A 0003 0 0 0 00000000 …`: destination, gateway and mask as the
+/// machine keeps them in memory.
+fn route(line: &str) -> Option<String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let address = |field: usize| {
+        let bits = u32::from_str_radix(fields.get(field)?, 16).ok()?;
+        Some(Ipv4Addr::from(bits.to_ne_bytes()))
+    };
+    let (to, gateway, mask) = (address(1)?, address(2)?, address(7)?);
+    let via = if gateway.is_unspecified() { String::new() } else { format!(" {gateway}") };
+    Some(format!("{to}/{} {}{via}", mask.to_bits().count_ones(), fields[0]))
+}
+
 /// The addresses of this network namespace, IPv4 first.
 pub fn addresses() -> Vec<String> {
     let mut found = ipv4(&text("/proc/net/fib_trie").unwrap_or_default());
@@ -56,6 +75,15 @@ mod tests {
                     \x20    |-- 10.0.0.2\n        /32 host LOCAL\nLocal:\n     |-- 10.0.0.2\n\
                     \x20       /32 host LOCAL\n     |-- 127.0.0.1\n        /32 host LOCAL\n";
         assert_eq!(ipv4(trie), ["10.0.0.2", "127.0.0.1"]);
+    }
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn routes_as_they_are_read() {
+        let line = "eth0\t00000000\t0100590A\t0003\t0\t0\t0\t00000000\t0\t0\t0";
+        assert_eq!(route(line).as_deref(), Some("0.0.0.0/0 eth0 10.89.0.1"));
+        let line = "eth0\t0000590A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0";
+        assert_eq!(route(line).as_deref(), Some("10.89.0.0/24 eth0"));
     }
 
     #[test]
