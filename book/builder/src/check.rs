@@ -89,7 +89,10 @@ fn outcomes(repository: &Path, site: &Path) -> Result<[(&'static str, Outcome); 
         ("every command would be understood", Outcome::Done(commands::complaints(&sources))),
         ("every error has an entry", Outcome::Done(errors::complaints(&sources)?)),
         ("the README says how to start and how to test", Outcome::Done(commands::readme(&sources))),
-        ("every link of the built book leads somewhere", Outcome::Done(built::complaints(site, repository)?)),
+        (
+            "every link of the built book leads somewhere",
+            Outcome::Done(built::complaints(site, repository)?),
+        ),
         ("every word is spelled as in the dictionary", spelling::complaints(&sources)?),
     ])
 }
