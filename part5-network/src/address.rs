@@ -33,7 +33,7 @@ pub fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
 pub fn first_address(subnet: Ipv4Net) -> Result<Ipv4Addr> {
     if subnet.prefix_len() > 30 {
         return Err(Error::new(format!("the network {subnet} has no room for a container"))
-            .hint("give it a prefix of 30 or less, such as 10.20.0.0/24"));
+            .hint("give it a prefix of 29 or less, such as 10.20.0.0/24"));
     }
     Ok(after(subnet.network()))
 }

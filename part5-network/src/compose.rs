@@ -95,6 +95,7 @@ impl<'a> Project<'a> {
             spec: Some(&self.spec),
             name: self.spec.container_name(service),
             terminal: service.tty,
+            tell: false,
         }
     }
 

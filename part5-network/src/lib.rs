@@ -61,9 +61,8 @@ pub fn extend(mut recipe: Recipe, request: &Request) -> Result<Recipe> {
 }
 // ANCHOR_END: extend
 
-/// What a step answers instead of an error for a person: its first line.
+/// What a step answers instead of an error for a person: the same in one line.
 fn blame(error: Error) -> Failed {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default().to_owned();
-    Failed::new(line, nix::errno::Errno::ECANCELED)
+    let text = error.to_string().replace("\n  try: ", "; try: ");
+    Failed::new(text, nix::errno::Errno::ECANCELED)
 }

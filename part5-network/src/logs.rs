@@ -54,6 +54,7 @@ fn show(logs: &Logs) -> Result<u8> {
     let home = Home::of_this_user();
     if let [name] = &logs.names[..] {
         let record = state::find(&home, name)?;
+        shared::cli::has_log(&record)?;
         let dir = home.containers().join(record.name);
         return shared::cli::follow(&dir, logs.follow, logs.tail, &mut std::io::stdout())
             .map(|()| 0);
@@ -62,7 +63,9 @@ fn show(logs: &Logs) -> Result<u8> {
         if logs.names.is_empty() { of_project(&home, &logs.spec)? } else { logs.names.clone() };
     let mut tails = Vec::new();
     for name in names {
-        tails.push(Tail::open(&home, &state::find(&home, &name)?.name, logs.tail)?);
+        let record = state::find(&home, &name)?;
+        shared::cli::has_log(&record)?;
+        tails.push(Tail::open(&home, &record.name, logs.tail)?);
     }
     while Tail::show_all(&mut tails)? && logs.follow {
         std::thread::sleep(GLANCE);

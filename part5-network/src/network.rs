@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use ipnet::Ipv4Net;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use shared::cli::output;
 use shared::error::Failed;
 use shared::journal::{Due, Journal, Undo};
 use shared::netlink::nft::{self, Element};
@@ -259,8 +260,13 @@ fn create(resource: &Resource, wish: &Wish) -> Result<Network> {
     journal.record(Due::Stop, &host::undo(&bridge)?)?;
     network.no_firewall = host.join(&bridge)?.err();
     make_bridge(&mut journal, &mut netlink, &network)?;
-    if network.no_firewall.is_none() {
-        guard(&network, &elements)?;
+    match &network.no_firewall {
+        None => guard(&network, &elements)?,
+        Some(why) => {
+            let (name, why) = (&network.name, why.lines().next().unwrap_or_default());
+            let what = "it does not reach the world, and its ports get a small forwarder";
+            output::note(&format!("network {name}: {what}: {why}"));
+        }
     }
     let text = serde_json::to_vec(&network).unwrap_or_default();
     fs::write(resource.dir().join("network.json"), text)

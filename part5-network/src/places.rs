@@ -175,7 +175,7 @@ fn join(recipe: &Recipe, places: &Places) -> Step {
             ),
             Some(_) => format!("# others are on it: it is there\n{}", place.shell_of_names()),
         }))
-        .hint("see `doctor`: this needs root, bridges and veth in the kernel");
+        .hint("`doctor bridge veth nft` tries what a network needs");
     for place in places.iter() {
         step = step.undo(network::undo_join(&place.wish));
         if network::existing(&place.wish).is_none() {

@@ -72,7 +72,8 @@ pub fn check(ports: &[Port], home: &Home) -> Result<()> {
 }
 
 /// What helps when [`hold`] fails.
-pub const HINT: &str = "publish it on another port, or stop who has it (`ss -lntup` shows them)";
+pub const HINT: &str = "publish it on another port, or stop who has it (`ss -lntup` shows them); a port below \
+                        1024 takes root";
 
 // ANCHOR: hold
 fn hold_one(port: &Port, home: &Home) -> Result<Held, Failed> {

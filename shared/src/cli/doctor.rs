@@ -71,7 +71,7 @@ fn find(name: &str) -> Result<&'static Need> {
         let near = needs::all()
             .map(|need| (strsim::damerau_levenshtein(need.name, name), need.name))
             .min()
-            .filter(|(distance, _)| *distance <= 3);
+            .filter(|(distance, _)| *distance <= name.len() / 3);
         let error = Error::new(format!("{name:?} is no need that is known"));
         match near {
             Some((_, near)) => error.hint(format!("doctor {near}")),

@@ -53,6 +53,8 @@ pub struct Launch<'a> {
     pub name: String,
     /// Whether it gets a terminal.
     pub terminal: bool,
+    /// Whether its recipe's notes are printed.
+    pub tell: bool,
 }
 
 impl Launch<'_> {
@@ -66,8 +68,8 @@ impl Launch<'_> {
         let recipe = (self.part.recipe)(&self.request(rootfs.clone(), mode))?;
         let owned = Owned::create(self.home, &self.name)?;
         let mut record = self.record(rootfs, &recipe, mode);
-        if mode != Mode::Detached {
-            recipe.notes.iter().filter(|note| !is_known(note)).for_each(|note| output::note(note));
+        if self.tell {
+            recipe.notes.iter().for_each(|note| output::note(note));
         }
         let result = match mode {
             Mode::Detached => self.detach(&owned, &recipe, &mut record),
@@ -221,7 +223,7 @@ impl Launch<'_> {
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
             // With the limits that `update` may have changed meanwhile.
             let service = record.service.clone();
-            let again = Launch { service: &service, name: self.name.clone(), ..*self };
+            let again = Launch { service: &service, name: self.name.clone(), tell: false, ..*self };
             let recipe = (self.part.recipe)(&again.request(record.rootfs.clone(), Mode::Detached))?;
             exit = run_once(owned, &recipe, record, streams, signals, None, || {})?;
         }
@@ -370,12 +372,4 @@ pub fn resolve_rootfs(part: &Part, home: &Home, service: &Service, make: Make) -
              part1-chroot rootfs create --from debian:stable DIR",
         )),
     }
-}
-
-/// Whether the user has said that he knows a note: `INSIDE_DOCKER_KNOWN` lists what stands before
-/// the colon, as `users,ports`.
-fn is_known(note: &str) -> bool {
-    let known = std::env::var("INSIDE_DOCKER_KNOWN").unwrap_or_default();
-    let about = note.split(':').next().unwrap_or_default();
-    known.split(',').any(|name| name == about)
 }

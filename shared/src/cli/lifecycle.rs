@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 use nix::sys::signal::Signal;
 
+use super::output;
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::ownership;
@@ -103,19 +104,21 @@ fn parse<T: FromArgMatches>(matches: &clap::ArgMatches) -> Result<T> {
     T::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))
 }
 
-/// Does it for each, also after one failed; prints the names of those done.
+/// Does it for each, also after one failed; prints the names of those done, and what went wrong.
 fn each(names: &[String], act: impl Fn(&Home, &str) -> Result<()>) -> Result<u8> {
     let home = Home::of_this_user();
-    let mut first_error = None;
+    let mut last_error = None;
     for name in names {
         match act(&home, name) {
             Ok(()) => println!("{name}"),
             Err(error) => {
-                first_error.get_or_insert(error);
+                if let Some(before) = last_error.replace(error) {
+                    output::error(&before.to_string());
+                }
             }
         }
     }
-    first_error.map_or(Ok(0), Err)
+    last_error.map_or(Ok(0), Err)
 }
 
 fn running(record: &Record) -> Result<crate::process::Process> {

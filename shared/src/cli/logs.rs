@@ -10,7 +10,7 @@ use clap::{Args, FromArgMatches};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::part::Command;
-use crate::state::{self, Status};
+use crate::state::{self, Record, Status};
 
 /// How often a followed log is looked at.
 const GLANCE: Duration = Duration::from_millis(50);
@@ -37,15 +37,24 @@ pub(super) fn command() -> Command {
             let logs = Logs::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))?;
             let home = Home::of_this_user();
             let record = state::find(&home, &logs.name)?;
-            if record.remove_on_stop {
-                return Err(Error::new(format!("{:?} runs in the foreground", logs.name))
-                    .hint("what it writes is on its terminal; only `run -d` keeps a log"));
-            }
+            has_log(&record)?;
             let dir = home.containers().join(&record.name);
             follow(&dir, logs.follow, logs.tail, &mut std::io::stdout())?;
             Ok(0)
         },
     }
+}
+
+/// Whether it keeps a log.
+///
+/// # Errors
+/// It runs in the foreground.
+pub fn has_log(record: &Record) -> Result<()> {
+    if !record.remove_on_stop {
+        return Ok(());
+    }
+    Err(Error::new(format!("{:?} runs in the foreground", record.name))
+        .hint("what it writes is on its terminal; only `run -d` keeps a log"))
 }
 
 /// Copies a container's log to `to`; with `follow`, until the container has stopped.

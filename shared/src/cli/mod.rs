@@ -18,7 +18,7 @@ use nix::sys::signal::Signal;
 
 pub use launch::{Launch, Make, Mode, resolve_rootfs};
 pub use lifecycle::{remove, stop};
-pub use logs::{follow, skip_to_last};
+pub use logs::{follow, has_log, skip_to_last};
 
 use crate::error::Error;
 use crate::home::Home;

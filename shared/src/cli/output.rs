@@ -28,9 +28,17 @@ pub fn warn(text: &str) {
     eprintln!("{} {text}", "warning:".yellow().bold());
 }
 
-/// Something is worth knowing.
+/// Something is worth knowing, unless the user has said that he knows it.
 pub fn note(text: &str) {
-    eprintln!("{} {text}", "note:".cyan());
+    if !is_known(text) {
+        eprintln!("{} {text}", "note:".cyan());
+    }
+}
+
+/// `INSIDE_DOCKER_KNOWN` lists how notes begin, as `users,limits`.
+fn is_known(note: &str) -> bool {
+    let known = std::env::var("INSIDE_DOCKER_KNOWN").unwrap_or_default();
+    known.split(',').any(|begin| !begin.is_empty() && note.starts_with(begin))
 }
 
 /// A table without lines, as `docker ps` prints it.

@@ -52,7 +52,7 @@ fn print(part: &Part, plan: &Plan) -> Result<u8> {
     let name = plan.which.name(&service, spec.as_ref());
     let terminal = service.tty;
     let launch =
-        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
+        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal, tell: true };
     let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
     let mut recipe = (part.recipe)(&launch.request(rootfs.clone(), Mode::Foreground))?;
     if plan.added {

@@ -98,7 +98,7 @@ fn start(part: &Part, run: &Run) -> Result<u8> {
     };
     let name = run.which.name(&service, spec.as_ref());
     let launch =
-        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal };
+        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal, tell: true };
     launch.run(mode)
 }
 

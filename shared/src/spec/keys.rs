@@ -272,7 +272,10 @@ impl Keys {
         let problem = |label: String| {
             at.problem(format!("{} is not a key of {}", Shown(key), self.of), label)
         };
-        if let Some(near) = nearest(key, self.known.iter().copied()) {
+        if !SERVICE.known.contains(&key)
+            && !TOP.known.contains(&key)
+            && let Some(near) = nearest(key, self.known.iter().copied())
+        {
             return problem(format!("did you mean `{near}`?"));
         }
         if SERVICE.known.contains(&key) {

@@ -147,6 +147,7 @@ fn run_some(book: &Book, arguments: &Arguments) -> Result<u8> {
     } else {
         arguments.ids.iter().map(|id| book.find(*id)).collect::<Result<_>>()?
     };
+    arguments.report.as_deref().map(Report::xml_beside).transpose()?;
     let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let mut screen = Screen { ask: terminal && !arguments.yes, whole: chosen.len() == 1 };
     screen.whole |= screen.ask;

@@ -166,6 +166,19 @@ impl Report {
         self.checkpoints.push(row);
     }
 
+    /// Where the JUnit XML of a report goes.
+    ///
+    /// # Errors
+    /// It would be the report itself.
+    pub fn xml_beside(file: &Path) -> Result<PathBuf> {
+        let xml = file.with_extension("xml");
+        if xml != file {
+            return Ok(xml);
+        }
+        Err(Error::new("the report is JSON; JUnit XML is written beside it")
+            .hint("give it another ending than .xml"))
+    }
+
     /// Writes `file` as JSON, and JUnit XML beside it, with the ending `.xml`. Answers its path.
     ///
     /// # Errors
@@ -174,11 +187,7 @@ impl Report {
         let failed = |file: &Path, e: &dyn std::fmt::Display| {
             Error::new(format!("cannot write the report {}", file.display())).because(e)
         };
-        let xml = file.with_extension("xml");
-        if xml == file {
-            return Err(Error::new("the report is JSON; JUnit XML is written beside it")
-                .hint("give it another ending than .xml"));
-        }
+        let xml = Self::xml_beside(file)?;
         let json = serde_json::to_string_pretty(self).map_err(|e| failed(file, &e))?;
         fs::write(file, json + "\n").map_err(|e| failed(file, &e))?;
         let text = self.junit().map_err(|e| failed(&xml, &e))?;
