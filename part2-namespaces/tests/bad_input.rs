@@ -6,6 +6,7 @@
 mod harness;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
         test("names", needs![userns], names),
         test("words_of_the_command_line", needs![], command_line),
         test("a_home_that_cannot_be_written", needs![userns], no_home),
+        test("a_home_that_others_could_have_written", needs![], foreign_home),
+        test("what_is_kept_is_closed_to_others", needs![userns], closed_home),
+        test("a_home_named_from_here", needs![userns], relative_home),
         test("a_disk_that_is_full", needs![root], full_disk),
         test("a_disk_that_becomes_full", needs![root], disk_becomes_full),
         test("no_user_namespaces", needs![not_root, userns], no_user_namespaces),
@@ -55,6 +59,53 @@ fn refused<'a>(sandbox: &Sandbox, output: &'a Output, about: &str) -> &'a Output
         assert!(left.is_empty(), "{left:?} is left: {output}");
     }
     output
+}
+
+/// A journal is played as us: it must not be somebody else's.
+fn foreign_home() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let planted = sandbox.dir().join("planted");
+    let run = r#"{"due":"stop","undo":{"run":{"argv":["touch","PLANTED"],"stdin":""}}}"#;
+    let journal = run.replace("PLANTED", &planted.display().to_string());
+    sandbox.file("home/run/containers/x/lock", "");
+    sandbox.file("home/run/containers/x/journal", format!("{journal}\n"));
+    let run = sandbox.home().join("run");
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o777))?;
+    let output = sandbox.run(&[PART2, "ps"]);
+    output.assert_code(125).assert_stderr("is not ours alone");
+    assert!(!planted.exists());
+    // It is what is played when the directory is ours.
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700))?;
+    sandbox.run(&[PART2, "ps"]).assert_code(0);
+    assert!(planted.exists());
+    Ok(())
+}
+
+fn closed_home() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let run = "umask 000; $0 run -d --name open -- sleep 60";
+    let program = harness::sandbox::binary(PART2).display().to_string();
+    sandbox.run(&["sh", "-c", run, &program]).assert_code(0);
+    for directory in ["run", "data"] {
+        let mode = fs::metadata(sandbox.home().join(directory))?.permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{directory}");
+    }
+    sandbox.run(&[PART2, "rm", "--force", "open"]).assert_code(0);
+    Ok(())
+}
+
+/// A supervisor stands elsewhere.
+fn relative_home() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let program = harness::sandbox::binary(PART2).display().to_string();
+    let run = "export INSIDE_DOCKER_HOME=home; $0 run -d --name far -- sleep 60; \
+               mkdir elsewhere; cd elsewhere; INSIDE_DOCKER_HOME=../home $0 ps; \
+               INSIDE_DOCKER_HOME=../home $0 rm --force far";
+    let output = sandbox.run(&["sh", "-c", run, &program]);
+    output.assert_code(0);
+    assert!(output.stdout.contains("far"), "{output}");
+    assert!(!sandbox.dir().join("elsewhere/home").exists());
+    Ok(())
 }
 
 fn no_rootfs() -> TestResult {

@@ -92,17 +92,17 @@ pub(crate) fn add(recipe: &mut Recipe, request: &Request) {
     let mount_file = |name: &str, target: &str| {
         let place = shell_place(&request.rootfs, Path::new(target));
         let make = shell_of_file(&place);
-        format!("{make}; mount --bind \"$DIR/{name}\" {}", quoted(place))
+        format!("{make}; mount --bind -o ro \"$DIR/{name}\" {}", quoted(place))
     };
     let mount = Step::new(PART, Place::Child, "name files")
         .what("mount them over the image's")
-        .why("the host can then write a new neighbour into them while the container runs")
+        .why("the host writes new neighbours into them; the container, which has no limit there, may not")
         .section("5.8")
         .shell(FILES.map(|(name, target)| mount_file(name, target)).join("\n"))
         .does(move || {
             let root = at_root()?;
             FILES.iter().try_for_each(|(name, target)| {
-                mount_volume(root.as_fd(), &mounted.join(name), Path::new(target), false)
+                mount_volume(root.as_fd(), &mounted.join(name), Path::new(target), true)
             })
         });
     insert_mount(recipe, mount);

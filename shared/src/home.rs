@@ -1,8 +1,11 @@
 //! Where this user's containers keep what they need.
 
 use std::env;
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, Result};
 use crate::part::User;
 
 /// Two directories: one for what lives as long as the machine runs, one for what stays.
@@ -10,6 +13,8 @@ use crate::part::User;
 pub struct Home {
     run: PathBuf,
     data: PathBuf,
+    /// What both are below, where others could have made it before us: in `/tmp`.
+    shared: Option<PathBuf>,
 }
 
 impl Home {
@@ -19,7 +24,11 @@ impl Home {
     ///
     /// `INSIDE_DOCKER_HOME=DIR` puts both below DIR.
     pub fn of_this_user() -> Self {
-        let dir = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        // A path from here would be another one for a supervisor, who stands elsewhere.
+        let dir = |name| {
+            let value = env::var_os(name).filter(|value| !value.is_empty())?;
+            std::path::absolute(value).ok()
+        };
         let user = User::current();
         let (run, data) = if let Some(home) = dir("INSIDE_DOCKER_HOME") {
             (home.join("run"), home.join("data"))
@@ -35,12 +44,55 @@ impl Home {
                     .map_or_else(|| tmp().join("data"), |d| d.join("inside-docker")),
             )
         };
-        Self { run, data }
+        let tmp = PathBuf::from(format!("/tmp/inside-docker-{}", user.uid));
+        let shared = (run.starts_with(&tmp) || data.starts_with(&tmp)).then_some(tmp);
+        Self { run, data, shared }
     }
 
     /// Both directories below `dir`.
     pub fn below(dir: &Path) -> Self {
-        Self { run: dir.join("run"), data: dir.join("data") }
+        Self { run: dir.join("run"), data: dir.join("data"), shared: None }
+    }
+
+    /// Whether what is there is ours: a journal is played as this user, whoever wrote it.
+    ///
+    /// # Errors
+    /// A directory belongs to another user, can be written by others, or is a link.
+    pub fn check(&self) -> Result<()> {
+        let ours = nix::unistd::geteuid().as_raw();
+        for dir in self.private() {
+            let Ok(found) = fs::symlink_metadata(dir) else { continue };
+            if !found.is_dir() || found.uid() != ours || found.mode() & 0o022 != 0 {
+                return Err(Error::new(format!("{} is not ours alone", dir.display()))
+                    .because("others could have written what we would do")
+                    .hint(
+                        "look at it and remove it, or set INSIDE_DOCKER_HOME to another directory",
+                    ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes both directories, closed to others: files in a volume can be set-user-id, and
+    /// records hold the environment.
+    ///
+    /// # Errors
+    /// As [`Home::check`]; or they cannot be made.
+    pub fn make(&self) -> Result<()> {
+        for dir in self.private() {
+            let failed =
+                |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+            self.check()?;
+            if fs::metadata(dir).map_err(failed)?.mode() & 0o077 != 0 {
+                fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn private(&self) -> impl Iterator<Item = &PathBuf> {
+        self.shared.iter().chain([&self.run, &self.data])
     }
 
     /// A directory for each container: its state, journal, lock and log.

@@ -38,6 +38,7 @@ impl Owned {
     /// A container has it already, or the directory cannot be made.
     pub fn create(home: &Home, name: &str) -> Result<Self> {
         check_name(name)?;
+        home.make()?;
         let dir = home.containers().join(name);
         let failed =
             |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);

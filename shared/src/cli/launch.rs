@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use colored::Colorize;
@@ -362,7 +362,15 @@ pub fn resolve_rootfs(part: &Part, home: &Home, service: &Service, make: Make) -
         return Ok(rootfs.clone());
     }
     let all = if part.number < 4 { home.trees() } else { home.images() };
+    // `/` or `..` would lead out of them.
+    if !Path::new(&service.image).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(Error::new(format!("{:?} is no name of an image", service.image))
+            .hint("a directory is named with `x-rootfs: DIR`"));
+    }
     let dir = all.join(&service.image);
+    if make == Make::IfMissing {
+        home.make()?;
+    }
     match (service.image.as_str(), make) {
         ("host", Make::IfMissing) => rootfs::host::ensure(&dir),
         ("host", Make::Never) => Ok(rootfs::host::place(&dir)),

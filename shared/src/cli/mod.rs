@@ -15,6 +15,7 @@ mod run;
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat;
 
 pub use launch::{Launch, Make, Mode, resolve_rootfs};
 pub use lifecycle::{remove, stop};
@@ -42,10 +43,18 @@ pub fn main(part: &Part) -> ExitCode {
     // A reader that closes its end (`| head`) ends us, as it ends any tool.
     let _ = sys::set_signal(Signal::SIGPIPE, false);
     output::decide_colours();
+    // What we make is ours to write and others' to read where it is not closed: whoever calls us
+    // may have another idea of it.
+    stat::umask(stat::Mode::from_bits_truncate(0o022));
     let matches = define(part).get_matches();
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(2) };
+    let home = Home::of_this_user();
+    if let Err(error) = home.check() {
+        output::error(&error.to_string());
+        return ExitCode::from(error.code());
+    }
     // Whatever was killed before it could clean up is cleaned up now.
-    for error in crate::ownership::sweep(&Home::of_this_user()) {
+    for error in crate::ownership::sweep(&home) {
         output::warn(&error.to_string());
     }
     let command = part.commands.iter().find(|command| command.name == name);

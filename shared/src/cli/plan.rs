@@ -51,8 +51,15 @@ fn print(part: &Part, plan: &Plan) -> Result<u8> {
     let (spec, service) = plan.which.find()?;
     let name = plan.which.name(&service, spec.as_ref());
     let terminal = service.tty;
-    let launch =
-        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal, tell: true };
+    let launch = Launch {
+        part,
+        home: &home,
+        service: &service,
+        spec: spec.as_ref(),
+        name,
+        terminal,
+        tell: true,
+    };
     let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
     let mut recipe = (part.recipe)(&launch.request(rootfs.clone(), Mode::Foreground))?;
     if plan.added {

@@ -97,8 +97,15 @@ fn start(part: &Part, run: &Run) -> Result<u8> {
         (false, false) => Mode::Foreground,
     };
     let name = run.which.name(&service, spec.as_ref());
-    let launch =
-        Launch { part, home: &home, service: &service, spec: spec.as_ref(), name, terminal, tell: true };
+    let launch = Launch {
+        part,
+        home: &home,
+        service: &service,
+        spec: spec.as_ref(),
+        name,
+        terminal,
+        tell: true,
+    };
     launch.run(mode)
 }
 

@@ -224,8 +224,11 @@ fn become_clean(link: &Link, streams: &Streams) -> Outcome {
     if link.host_is_gone() {
         return Err(Failed::new("start", Errno::ECANCELED));
     }
-    // Rust ignores SIGPIPE, and the supervisor blocks what it forwards; execve keeps both.
-    sys::set_signal(Signal::SIGPIPE, false).call("signal(SIGPIPE, SIG_DFL)")?;
+    // What is ignored or blocked stays so over execve: Rust ignores SIGPIPE, `nohup` SIGHUP, and
+    // the supervisor blocks what it forwards.
+    for signal in Signal::iterator().filter(|s| ![Signal::SIGKILL, Signal::SIGSTOP].contains(s)) {
+        sys::set_signal(signal, false).call("signal(SIG_DFL)")?;
+    }
     SigSet::all().thread_unblock().call("sigprocmask(SIG_UNBLOCK)")?;
     if let Some(input) = &streams.input {
         dup2_stdin(input).call("dup2(input, 0)")?;

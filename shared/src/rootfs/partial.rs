@@ -86,7 +86,9 @@ fn replaceable(dir: &Path, force: bool) -> Result<(), (String, &'static str)> {
         return Err(("there is a root file system already".into(), "--force makes it anew"));
     }
     match mounts_below(dir).first() {
-        Some(mount) => Err((format!("{} is mounted in it", mount.display()), "stop what uses it first")),
+        Some(mount) => {
+            Err((format!("{} is mounted in it", mount.display()), "stop what uses it first"))
+        }
         None => Ok(()),
     }
 }
