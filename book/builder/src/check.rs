@@ -6,6 +6,7 @@ mod built;
 mod checkpoints;
 mod code;
 mod commands;
+mod errors;
 mod page;
 mod spelling;
 mod structure;
@@ -64,7 +65,7 @@ pub fn check_and_tell(repository: &Path, no_skip: bool) -> Result<bool> {
 }
 
 /// Builds the book into `site` and makes every check.
-fn outcomes(repository: &Path, site: &Path) -> Result<[(&'static str, Outcome); 12]> {
+fn outcomes(repository: &Path, site: &Path) -> Result<[(&'static str, Outcome); 13]> {
     let warnings = site::build(repository, site)?;
     let sources = Sources::read(repository)?;
     Ok([
@@ -86,8 +87,12 @@ fn outcomes(repository: &Path, site: &Path) -> Result<[(&'static str, Outcome); 
             Outcome::Done(checkpoints::sections_of_steps(&sources)?),
         ),
         ("every command would be understood", Outcome::Done(commands::complaints(&sources))),
+        ("every error has an entry", Outcome::Done(errors::complaints(&sources)?)),
         ("the README says how to start and how to test", Outcome::Done(commands::readme(&sources))),
-        ("every link of the built book leads somewhere", Outcome::Done(built::complaints(site)?)),
+        (
+            "every link of the built book leads somewhere",
+            Outcome::Done(built::complaints(site, repository)?),
+        ),
         ("every word is spelled as in the dictionary", spelling::complaints(&sources)?),
     ])
 }

@@ -13,6 +13,7 @@ use html5ever::tokenizer::{
 };
 
 use super::files;
+use super::structure::beside;
 
 /// What a page names and what it points to.
 #[derive(Default)]
@@ -28,11 +29,14 @@ pub struct Html {
 }
 
 /// Links that lead nowhere; ids that are twice in a page; labels that are not there.
-pub fn complaints(site: &Path) -> Result<Vec<String>> {
+///
+/// `site` may lie anywhere; its links into the sources lead from where it belongs, `book/book`.
+pub fn complaints(site: &Path, repository: &Path) -> Result<Vec<String>> {
+    let home = Path::new("book/book");
     let mut pages = BTreeMap::new();
     for path in files(site, "html")? {
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        pages.insert(path, Html::parse(&text));
+        pages.insert(home.join(path.strip_prefix(site)?), Html::parse(&text));
     }
     let ids: BTreeMap<&PathBuf, HashSet<&str>> = pages
         .iter()
@@ -40,7 +44,7 @@ pub fn complaints(site: &Path) -> Result<Vec<String>> {
         .collect();
     let mut complaints = Vec::new();
     for (path, html) in &pages {
-        let name = path.strip_prefix(site).unwrap_or(path).display();
+        let name = path.strip_prefix(home)?.display();
         let mut seen = HashSet::new();
         complaints.extend(
             html.ids
@@ -52,7 +56,11 @@ pub fn complaints(site: &Path) -> Result<Vec<String>> {
         complaints
             .extend(labels.map(|(line, id)| format!("{name}:{line}: nothing is called {id}")));
         for (line, link) in &html.links {
-            if let Some(why) = broken(path, link, &ids) {
+            let exists = |target: &Path| match target.strip_prefix(home) {
+                Ok(inside) => site.join(inside).exists(),
+                Err(_) => repository.join(target).exists(),
+            };
+            if let Some(why) = broken(path, link, &ids, exists) {
                 complaints.push(format!("{name}:{line}: {link}: {why}"));
             }
         }
@@ -64,13 +72,16 @@ fn broken(
     page: &Path,
     link: &str,
     ids: &BTreeMap<&PathBuf, HashSet<&str>>,
+    exists: impl Fn(&Path) -> bool,
 ) -> Option<&'static str> {
     if link.contains("://") || link.starts_with("mailto:") || link.starts_with("data:") {
         return None;
     }
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let target = if file.is_empty() { page.to_owned() } else { page.parent()?.join(file) };
-    let Ok(target) = target.canonicalize() else { return Some("there is no such file") };
+    let target = if file.is_empty() { page.to_owned() } else { beside(page, file) };
+    if !exists(&target) {
+        return Some("there is no such file");
+    }
     if anchor.is_empty() || target.extension().is_none_or(|ending| ending != "html") {
         return None;
     }
@@ -140,13 +151,13 @@ mod tests {
         write("b.html", "<h1 id=x>x</h1><script>'<a href=nothing.html>'</script>");
         write("source.rs", "");
         write("a.html", "<a href=b.html#x></a><a href='https://x/y'></a><a href=source.rs#L1></a>");
-        assert_eq!(complaints(site.path()).unwrap(), [""; 0]);
+        assert_eq!(complaints(site.path(), site.path()).unwrap(), [""; 0]);
         write(
             "a.html",
             "<a href=b.html#y></a><a href=c.html></a><a href='#z'></a>\n<p id=p><p id=p aria-labelledby=q>",
         );
         assert_eq!(
-            complaints(site.path()).unwrap(),
+            complaints(site.path(), site.path()).unwrap(),
             [
                 "a.html: two are called p",
                 "a.html:2: nothing is called q",

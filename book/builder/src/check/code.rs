@@ -34,7 +34,7 @@ pub fn regions(sources: &Sources) -> Vec<Result<Region, String>> {
 fn region(page: &Page, line: usize, target: &str, sources: &Sources) -> Result<Region, String> {
     let at = page.at(line);
     let (file, name) = target.split_once(':').unwrap_or((target, ""));
-    let file = beside(page, file);
+    let file = beside(&page.name, file);
     let text = fs::read_to_string(sources.repository.join(&file))
         .map_err(|error| format!("{at}: {}: {error}", file.display()))?;
     let file = file.display().to_string();

@@ -41,7 +41,7 @@ fn wrong_fences(page: &Page, kinds: &[&str]) -> Vec<String> {
 pub fn lost_pages(sources: &Sources) -> Vec<String> {
     let summary = &sources.summary;
     let listed: Vec<PathBuf> =
-        summary.links.iter().map(|(_, target)| beside(summary, target)).collect();
+        summary.links.iter().map(|(_, target)| beside(&summary.name, target)).collect();
     let lost = sources.book.iter().filter(|page| !listed.contains(&page.name));
     lost.map(|page| format!("{}: not in SUMMARY.md", page.name.display())).collect()
 }
@@ -61,7 +61,7 @@ pub fn links(sources: &Sources) -> Vec<String> {
 fn broken_links(page: &Page, sources: &Sources) -> Vec<String> {
     let broken = |(line, target): &(usize, String)| {
         let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
-        let name = beside(page, file);
+        let name = beside(&page.name, file);
         let what = if target.contains("://") {
             return None;
         } else if !sources.repository.join(&name).exists() {
@@ -81,8 +81,8 @@ fn broken_links(page: &Page, sources: &Sources) -> Vec<String> {
 }
 
 /// The file that a link of a page names, from the top of the sources.
-pub fn beside(page: &Page, target: &str) -> PathBuf {
-    let mut path = page.name.parent().unwrap_or(Path::new("")).to_owned();
+pub fn beside(page: &Path, target: &str) -> PathBuf {
+    let mut path = page.parent().unwrap_or(Path::new("")).to_owned();
     for part in Path::new(target).components() {
         match part {
             Component::ParentDir => drop(path.pop()),
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn links_are_relative_to_the_page() {
         let page = sample("");
-        assert_eq!(beside(&page, "part1/a.md"), Path::new("book/src/part1/a.md"));
-        assert_eq!(beside(&page, "../../shared/a.rs"), Path::new("shared/a.rs"));
+        assert_eq!(beside(&page.name, "part1/a.md"), Path::new("book/src/part1/a.md"));
+        assert_eq!(beside(&page.name, "../../shared/a.rs"), Path::new("shared/a.rs"));
     }
 }

@@ -9,25 +9,23 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, chdir, dup2_stderr, dup2_stdin, dup2_stdout, execve, setsid};
+use nix::unistd::{ForkResult, Pid, setsid};
 
-use super::Namespace;
 use super::place::Place;
+use super::{Namespace, inside};
 use crate::error::{Call, Failed};
-use crate::netlink;
-use crate::part::User;
-use crate::{identity, sys};
+use crate::sys;
 
 /// How often orphans of the session are reaped. Milliseconds.
 const ROUND: u16 = 20;
 /// Signals that end whoever holds the leash; the keeper cleans up then.
-const SPARED: [Signal; 4] = [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP];
+pub(super) const SPARED: [Signal; 4] =
+    [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// What a session's shell is started with.
 pub(super) struct Setting {
@@ -155,7 +153,7 @@ fn start_shell(
     let shell = match sys::fork().ok()? {
         ForkResult::Parent { child } => child,
         ForkResult::Child => {
-            let failed = become_shell(setting, &ends, ready_end);
+            let failed = inside::become_shell(setting, &ends, ready_end);
             let text = format!("the lab's shell cannot be started: {failed}\n");
             let _ = nix::unistd::write(&ends.output, text.as_bytes());
             sys::exit_now(125)
@@ -204,103 +202,4 @@ fn namespaces_of(setting: &Setting, shell: Pid) -> Inside {
     let has_net = setting.unshare.contains(&Namespace::Net);
     let net = has_net.then(|| open("net", CloneFlags::CLONE_NEWNET));
     user.into_iter().chain(net).flatten().collect()
-}
-
-/// Ends only when something failed.
-fn become_shell(setting: &Setting, ends: &Ends, ready: PipeWriter) -> Failed {
-    let prepared = enter(setting).and_then(|()| {
-        let _ = (&ready).write_all(b"r");
-        drop(ready);
-        if setting.unshare.contains(&Namespace::Pid) {
-            become_init()?;
-        }
-        for signal in SPARED {
-            sys::set_signal(signal, false).call("signal(SIG_DFL)")?;
-        }
-        chdir(&setting.place.lab()).call("chdir(lab)")?;
-        dup2_stdin(&ends.input).call("dup2(0)")?;
-        dup2_stdout(&ends.output).call("dup2(1)")?;
-        dup2_stderr(&ends.output).call("dup2(2)")?;
-        // Whatever whoever started us left open is not the session's.
-        sys::close_on_exec_from(3).call("close_range(CLOEXEC)")
-    });
-    match prepared {
-        Err(failed) => failed,
-        Ok(()) => execute(setting, ends.terminal),
-    }
-}
-
-fn execute(setting: &Setting, terminal: bool) -> Failed {
-    let words = |words: &[&str]| -> Result<Vec<_>, _> {
-        words.iter().map(|word| std::ffi::CString::new(*word)).collect()
-    };
-    let environment: Vec<&str> = setting.environment.iter().map(String::as_str).collect();
-    let bash = super::super::needs::find_program("bash").unwrap_or_else(|| "/bin/bash".into());
-    let argv: &[_] = &["bash", "--noprofile", "--norc", "-i"];
-    let argv = if terminal { argv } else { &argv[..3] };
-    let prepared = words(argv)
-        .and_then(|argv| Ok((sys::c_path(&bash).unwrap_or_default(), argv, words(&environment)?)));
-    match prepared {
-        Ok((path, argv, environment)) => match execve(&path, &argv, &environment) {
-            Ok(never) => match never {},
-            Err(errno) => Failed::new(format!("execve({})", bash.display()), errno),
-        },
-        Err(_) => Failed::new("execve(bash)", nix::errno::Errno::EINVAL),
-    }
-}
-
-/// Makes the session's namespaces. A mount made in it is not seen outside, and goes with it.
-fn enter(setting: &Setting) -> Result<(), Failed> {
-    if setting.user_namespace {
-        let User { uid, gid } = User::current();
-        unshare(CloneFlags::CLONE_NEWUSER).call("unshare(CLONE_NEWUSER)")?;
-        identity::map_self(uid.as_raw(), gid.as_raw())?;
-    }
-    if setting.mounts {
-        unshare(CloneFlags::CLONE_NEWNS).call("unshare(CLONE_NEWNS)")?;
-        let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
-            .call("mount(\"/\", MS_REC | MS_PRIVATE)")?;
-    }
-    let flags = setting.unshare.iter().map(|namespace| match namespace {
-        Namespace::Net => CloneFlags::CLONE_NEWNET,
-        Namespace::Uts => CloneFlags::CLONE_NEWUTS,
-        Namespace::Ipc => CloneFlags::CLONE_NEWIPC,
-        Namespace::Pid => CloneFlags::CLONE_NEWPID,
-        Namespace::Cgroup => CloneFlags::CLONE_NEWCGROUP,
-    });
-    unshare(flags.collect()).call("unshare()")?;
-    if setting.unshare.contains(&Namespace::Net) {
-        netlink::loopback_up()?;
-    }
-    Ok(())
-}
-
-fn has_ended(process: Pid, status: WaitStatus) -> bool {
-    matches!(status, WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) if pid == process)
-}
-
-/// The first process of a pid namespace must reap; a shell does not do that for others' children.
-/// So a child of it becomes the shell, and this returns there.
-fn become_init() -> Result<(), Failed> {
-    let init = match sys::fork().call("fork()")? {
-        ForkResult::Parent { child } => child,
-        ForkResult::Child => {
-            mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>)
-                .call("mount(proc)")?;
-            match sys::fork().call("fork()")? {
-                ForkResult::Child => return Ok(()),
-                ForkResult::Parent { child } => {
-                    let _ = sys::close_from(0);
-                    // Its end is the namespace's, and of all that is in it.
-                    while waitpid(None, None).is_ok_and(|ended| !has_ended(child, ended)) {}
-                    sys::exit_now(0)
-                }
-            }
-        }
-    };
-    // The keeper takes our end for the shell's.
-    let _ = sys::close_from(0);
-    let _ = waitpid(init, None);
-    sys::exit_now(0)
 }

@@ -5,7 +5,9 @@
 //! learner, the tests run all of them, and a class is graded by it.
 
 mod expected;
+mod inside;
 mod keeper;
+mod leftovers;
 pub mod pages;
 mod place;
 pub mod progress;
