@@ -40,6 +40,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
 
 pub use footprint::Footprint;
 pub use need::Need;
@@ -86,6 +87,7 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Containers share one machine: two tests at once would see each other's traces.
     arguments.test_threads.get_or_insert(1);
+    hear_signals();
     if !arguments.list && !reaper::runs_us() {
         return reaper::run_below_a_reaper();
     }
@@ -96,6 +98,14 @@ pub fn run(tests: Vec<Test>) -> ExitCode {
     sandbox::remove_shared_rootfs();
     print_skipped(&skipped.lock().expect("no test panics here"));
     conclusion.exit_code()
+}
+
+/// `nohup`, or a shell that started us in the background, has us ignore signals. All that we start
+/// would ignore them, too, and a program cannot wait for what it was told to ignore.
+fn hear_signals() {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
+        let _ = shared::sys::set_signal(signal, false);
+    }
 }
 
 /// The tests that were skipped, with the reason.
