@@ -44,6 +44,10 @@ pub fn main(part: &Part) -> ExitCode {
     output::decide_colours();
     let matches = define(part).get_matches();
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(2) };
+    // First of all, because it starts this program from the beginning.
+    if name == exec::NAME {
+        crate::sealed::run_from_a_copy();
+    }
     // Whatever was killed before it could clean up is cleaned up now.
     for error in crate::ownership::sweep(&Home::of_this_user()) {
         output::warn(&error.to_string());
