@@ -1,6 +1,7 @@
 //! The program: its arguments, its environment, and `execve`.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -152,14 +153,20 @@ impl Program {
     }
     // ANCHOR_END: become
 
-    /// Whether a path, or the interpreter a script there asks for, is our own binary: inside, it
-    /// could be overwritten once it runs (CVE-2019-5736).
+    /// Whether a path, or an interpreter that a script there asks for, is our own binary: inside,
+    /// it could be overwritten once it runs (CVE-2019-5736). A script may change after we looked;
+    /// then it finds what [`shared::sealed`] made.
     fn is_ours(&self, path: &Path) -> bool {
         let is =
             |path: &Path| std::fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == self.ours);
-        is(path) || interpreter(path).is_some_and(|interpreter| is(&interpreter))
+        std::iter::successors(Some(path.to_owned()), |path| interpreter(path))
+            .take(1 + INTERPRETERS)
+            .any(|path| is(&path))
     }
 }
+
+/// How often an interpreter may be a script itself before the kernel gives up.
+const INTERPRETERS: usize = 5;
 
 /// The interpreter of a script: `#!/bin/sh`, see `execve(2)`.
 fn interpreter(path: &Path) -> Option<PathBuf> {
@@ -168,13 +175,51 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     // A program may be a pipe or a device: opening one could block for ever.
     let file = std::fs::metadata(path).ok()?.is_file().then(|| std::fs::File::open(path))?.ok()?;
     let length = { file }.read(&mut start).ok()?;
-    let line = start[..length].strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
-    let text = std::str::from_utf8(line).ok()?;
-    text.split_whitespace().next().map(PathBuf::from)
+    interpreter_in(&start[..length])
+}
+
+/// The interpreter that the first bytes of a script ask for, cut where the kernel cuts it.
+fn interpreter_in(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?;
+    let path = line.trim_ascii_start().split(|b| b"\0\n \t".contains(b)).next()?;
+    (!path.is_empty()).then(|| OsStr::from_bytes(path).into())
 }
 
 fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| {
         Error::new(format!("{text:?} holds a NUL byte, which no program can be given"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interpreter_ends_where_the_kernel_ends_it() {
+        let path = |start: &[u8]| interpreter_in(start);
+        for line in ["#!/y", "#!/y\n", "#! \t/y ps", "#!/y\tps", "#!/y\0 ps\n", "#!/y\0more"] {
+            assert_eq!(path(line.as_bytes()), Some("/y".into()), "{line:?}");
+        }
+        assert_eq!(path(b"#!/\xff \n"), Some(OsStr::from_bytes(b"/\xff").into()));
+        for nothing in ["", "#", "#!", "#! \t", "#!\0/y", "\x7fELF", " #!/y"] {
+            assert_eq!(path(nothing.as_bytes()), None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn scripts_of_scripts_are_followed_as_far_as_the_kernel_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = |n: usize| directory.path().join(n.to_string());
+        std::fs::write(script(0), "#!/proc/self/exe ps\n").unwrap();
+        for n in 1..8 {
+            std::fs::write(script(n), format!("#!{}", script(n - 1).display())).unwrap();
+        }
+        let program = Program::new(&["x".into()], Vec::new()).unwrap();
+        // Script 4 asks for the fifth interpreter, in the end: ours.
+        assert!((0..=4).all(|n| program.is_ours(&script(n))));
+        // The kernel does not go further either.
+        assert!(!program.is_ours(&script(5)));
+        assert!(!program.is_ours(Path::new("/bin/sh")) && !program.is_ours(&script(9)));
+    }
 }

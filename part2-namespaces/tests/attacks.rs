@@ -12,11 +12,14 @@ use std::hash::{Hash, Hasher};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use harness::{Output, Pty, Sandbox, TestResult, needs, test};
 use nix::unistd::geteuid;
 use part2_namespaces::CapabilitySet;
+use rustix::fs::{CWD, RenameFlags, StatVfsMountFlags, renameat_with, statvfs};
 
 const PART1: &str = "part1-chroot";
 const PART2: &str = "part2-namespaces";
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
         test("a_working_directory_outside_is_refused", needs![userns], working_dir_outside),
         test("the_runtime_itself_is_no_program", needs![userns], own_binary),
         test("exec_shows_nobody_the_runtime", needs![userns], exec_shows_nothing),
+        test("exec_runs_from_a_copy", needs![userns], exec_copy),
+        test("a_runtime_without_a_copy_is_overwritten", needs![root, program("nsenter")], no_copy),
+        test("exec_of_another_binary_is_not_overwritten", needs![userns], overwrite),
         test("the_terminal_outside_is_out_of_reach", needs![userns], terminal),
         test("kernel_file_systems_go_where_they_belong", needs![userns], symlinked_targets),
         test("a_tmpfs_cannot_be_led_outside", needs![userns], tmpfs_outside),
@@ -214,6 +220,11 @@ fn hash(path: &Path) -> u64 {
     hasher.finish()
 }
 
+fn write_script(path: &Path, text: &str) -> std::io::Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+}
+
 /// CVE-2019-5736: a program that is the runtime's own binary could be overwritten once it runs.
 fn own_binary() -> TestResult {
     let sandbox = Sandbox::new()?;
@@ -221,13 +232,17 @@ fn own_binary() -> TestResult {
     let before = hash(&binary);
     let rootfs = sandbox.own_rootfs();
     symlink("/proc/self/exe", rootfs.join("usr/bin/self"))?;
-    for (name, text) in [("script", "#!/proc/self/exe\n"), ("indirect", "#!/usr/bin/self\n")] {
-        let script = rootfs.join("usr/bin").join(name);
-        fs::write(&script, text)?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    for (name, text) in [
+        ("script", "#!/proc/self/exe\n"),
+        ("indirect", "#!/usr/bin/self\n"),
+        ("nested", "#!/usr/bin/script\n"),
+        ("nul", "#!/proc/self/exe\0 ps\n"),
+    ] {
+        write_script(&rootfs.join("usr/bin").join(name), text)?;
     }
     let path = rootfs.to_str().ok_or("our paths are text")?;
-    for program in ["/proc/self/exe", "self", "script", "indirect", "/proc/1/exe"] {
+    let programs = ["/proc/self/exe", "self", "script", "indirect", "nested", "nul", "/proc/1/exe"];
+    for program in programs {
         let output = sandbox.run(&[PART2, "run", "--rootfs", path, "--", program, "--version"]);
         output.assert_code(126).assert_stderr("runtime's own binary");
     }
@@ -242,7 +257,7 @@ fn exec_shows_nothing() -> TestResult {
     let before = hash(&binary);
     // Follows every link to a program and tries to open it for writing; the shell's own is busy.
     let watch = "echo ready; while true; do for p in /proc/[0-9]*; do \
-                   case $(readlink $p/exe) in */part2-namespaces) echo seen $p; \
+                   case $(readlink $p/exe) in */part2-namespaces|/|*memfd*) echo seen $p; \
                    (true >>$p/exe) && echo written;; esac; \
                  done; done 2>/dev/null";
     let spec = sandbox.service(&["container_name: one"], watch);
@@ -256,6 +271,120 @@ fn exec_shows_nothing() -> TestResult {
     sandbox.run(&[PART2, "rm", "--force", "one"]).assert_code(0);
     assert_eq!(log.stdout, "ready\n");
     assert_eq!(hash(&binary), before);
+    Ok(())
+}
+
+/// Even who gets hold of the program that joins finds nothing to write to.
+fn exec_copy() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let spec = sandbox.service(&["container_name: one"], "sleep 60");
+    sandbox.run(&[PART2, "run", "-d", &spec]).assert_code(0);
+    let running = sandbox.spawn(&[PART2, "exec", "one", "sh", "-c", "sleep 60"]);
+    let process = PathBuf::from(format!("/proc/{}", running.pid()));
+    let end = Instant::now() + Duration::from_secs(20);
+    // As soon as it has a child, it is past what is tested here.
+    let children = process.join(format!("task/{}/children", running.pid()));
+    while fs::read_to_string(&children)?.is_empty() {
+        assert!(Instant::now() < end, "exec made no process");
+        thread::sleep(Duration::from_millis(5));
+    }
+    // Its name is ours all the same.
+    assert_eq!(fs::read_to_string(process.join("comm"))?, "part2-namespace\n");
+    if geteuid().is_root() {
+        // Others may not look at it: it is not dumpable.
+        let mount = statvfs(process.join("exe"))?;
+        assert!(mount.f_flag.contains(StatVfsMountFlags::RDONLY));
+    }
+    drop(running);
+    sandbox.run(&[PART2, "rm", "--force", "one"]).assert_code(0);
+    Ok(())
+}
+
+/// What a container runs that waits for a runtime to become one of its processes: it opens the
+/// binary of all that is no shell, and writes there as soon as nobody executes it any more.
+const ATTACKER: &str = "echo ready; while true; do for p in /proc/[0-9]*; do \
+    case $p in /proc/1|/proc/$$) continue;; esac; \
+    [ $p/exe -ef /proc/$$/exe ] && continue; \
+    ( exec 3<$p/exe; [ /proc/self/fd/3 -ef /proc/$$/exe ] && exit; echo held; n=0; while [ $n -lt 2000 ]; do n=$((n + 1)); \
+        e=$( (echo overwritten >/proc/self/fd/3) 2>&1) && echo written && break; \
+        case $e in *busy*) ;; *) echo refused; break;; esac; \
+      done ); \
+  done; done 2>/dev/null";
+
+/// A container with [`ATTACKER`] in it, and in its root file system scripts that lead to the
+/// runtime. Answers that root file system.
+fn start_attacker(sandbox: &Sandbox) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let rootfs = sandbox.own_rootfs();
+    write_script(&rootfs.join("x.sh"), "#!/y.sh\n")?;
+    write_script(&rootfs.join("y.sh"), "#!/proc/self/exe ps\n")?;
+    write_script(&rootfs.join("nul.sh"), "#!/proc/self/exe\0 ps\n")?;
+    // So it sees also processes that have more capabilities than Docker gives, or hide.
+    let keys = ["container_name: one", "cap_add: [SYS_PTRACE]", &rootfs_key(&rootfs)];
+    let spec = sandbox.service(&keys, ATTACKER);
+    sandbox.run(&[PART2, "run", "-d", &spec]).assert_code(0);
+    Ok(rootfs)
+}
+
+/// The attack on a runtime without this wall: `nsenter`.
+fn no_copy() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    start_attacker(&sandbox)?;
+    let victim = sandbox.dir().join("runtime");
+    fs::copy("/usr/bin/nsenter", &victim)?;
+    let before = hash(&victim);
+    let record = sandbox.run(&[PART2, "inspect", "one"]);
+    let pid = record.stdout.split_once("\"pid\": ").ok_or("inspect says no pid")?.1;
+    let pid: String = pid.chars().take_while(char::is_ascii_digit).collect();
+    let end = Instant::now() + Duration::from_secs(20);
+    while hash(&victim) == before {
+        assert!(Instant::now() < end, "{}", sandbox.run(&[PART2, "logs", "one"]));
+        let path = victim.to_str().ok_or("our paths are text")?;
+        // It may be overwritten before it is started once more.
+        let _ = sandbox.command(path).args(["-t", &pid, "-m", "-p", "/x.sh"]).output();
+        thread::sleep(Duration::from_millis(20));
+    }
+    sandbox.run(&[PART2, "rm", "--force", "one"]).assert_code(0);
+    assert_eq!(fs::read_to_string(&victim)?, "overwritten\n");
+    Ok(())
+}
+
+/// The attack on `exec` of another binary than the supervisor's, which nobody executes after it.
+fn overwrite() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let rootfs = start_attacker(&sandbox)?;
+    let victim = sandbox.dir().join("runtime");
+    fs::copy(harness::sandbox::binary(PART2), &victim)?;
+    let before = hash(&victim);
+    let path = victim.to_str().ok_or("our paths are text")?;
+    for script in ["/x.sh", "/y.sh", "/nul.sh"] {
+        let output = sandbox.run(&[path, "exec", "one", script]);
+        output.assert_code(126).assert_stderr("runtime's own binary");
+    }
+    // A script that changes passes the check now and then.
+    write_script(&rootfs.join("swap.sh"), "#!/bin/sh\n")?;
+    let (script, other) = (rootfs.join("swap.sh"), rootfs.join("y.sh"));
+    let done = AtomicBool::new(false);
+    let log = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = renameat_with(CWD, &script, CWD, &other, RenameFlags::EXCHANGE);
+            }
+        });
+        // An ordinary user has only the race, and may lose it each time.
+        let patience = if geteuid().is_root() { 20 } else { 3 };
+        let end = Instant::now() + Duration::from_secs(patience);
+        let mut log = String::new();
+        while Instant::now() < end && !log.contains("refused") && !log.contains("written") {
+            let _ = sandbox.command(path).args(["exec", "one", "/swap.sh"]).output();
+            log = sandbox.run(&[PART2, "logs", "one"]).stdout;
+        }
+        done.store(true, Ordering::Relaxed);
+        log
+    });
+    sandbox.run(&[PART2, "rm", "--force", "one"]).assert_code(0);
+    assert!(!log.contains("written"), "{log}");
+    assert!(log.contains("refused") || !geteuid().is_root(), "{log}");
+    assert_eq!(hash(&victim), before, "{log}");
     Ok(())
 }
 

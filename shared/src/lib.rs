@@ -17,6 +17,7 @@ pub mod part;
 pub mod process;
 pub mod recipe;
 pub mod rootfs;
+pub mod sealed;
 pub mod shared_resource;
 pub mod shell;
 pub mod spec;

@@ -48,12 +48,15 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// Its name on the command line.
+pub(super) const NAME: &str = "exec";
+
 pub(super) fn command() -> Command {
     Command {
-        name: "exec",
+        name: NAME,
         define: || {
             Exec::augment_args(
-                clap::Command::new("exec")
+                clap::Command::new(NAME)
                     .about("Start one more process in a running container")
                     .after_help("Example: exec -it web sh"),
             )

@@ -48,6 +48,10 @@ pub fn main(part: &Part) -> ExitCode {
     stat::umask(stat::Mode::from_bits_truncate(0o022));
     let matches = define(part).get_matches();
     let Some((name, arguments)) = matches.subcommand() else { return ExitCode::from(2) };
+    // First of all, because it starts this program from the beginning.
+    if name == exec::NAME {
+        crate::sealed::run_from_a_copy();
+    }
     let home = Home::of_this_user();
     if let Err(error) = home.check() {
         output::error(&error.to_string());
