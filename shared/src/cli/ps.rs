@@ -89,6 +89,8 @@ fn status(record: &Record) -> String {
         (Status::Running, _) => {
             format!("up {}", output::ago(record.created).trim_end_matches(" ago"))
         }
+        (Status::Restarting, Some(exit)) => format!("restarting ({})", exit.code),
+        (Status::Restarting, None) => "restarting".into(),
         (Status::Stopped, Some(exit)) if exit.out_of_memory => "exited (out of memory)".into(),
         (Status::Stopped, Some(exit)) => format!("exited ({})", exit.code),
         (Status::Stopped, None) => "exited".into(),
