@@ -109,7 +109,8 @@ fn ports(record: &Record) -> String {
 fn command_line(record: &Record) -> String {
     let service = &record.service;
     let words: Vec<_> = service.entrypoint.iter().chain(&service.command).cloned().collect();
-    let line = if words.is_empty() { "/bin/sh".to_owned() } else { words.join(" ") };
+    let line =
+        if words.is_empty() { "/bin/sh".to_owned() } else { output::printable(&words.join(" ")) };
     match line.char_indices().nth(30) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
