@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         test("a_terminal_is_resized", needs![userns], terminal_resizes),
         test("control_c_interrupts", needs![userns], terminal_interrupts),
         test("a_terminal_is_as_before_afterwards", needs![userns], terminal_restored),
+        test("a_terminal_that_hangs_up_costs_nothing", needs![userns], terminal_hangs_up),
         test("a_terminal_needs_one", needs![userns], no_terminal),
         test("a_supervisor_that_is_killed_takes_it_along", needs![userns], supervisor_killed),
         test("a_name_is_taken_once", needs![userns], name_taken),
@@ -274,6 +275,35 @@ fn terminal_restored() -> TestResult {
     let mut pty = Pty::spawn(&sandbox, &["sh", "-c", &script])?;
     assert_eq!(pty.wait(PATIENCE)?.code(), Some(0), "{}", pty.seen);
     assert!(pty.seen.contains("status 3"), "{}", pty.seen);
+    Ok(())
+}
+
+/// What waits for a program that ignores the end of its terminal must not spin meanwhile.
+fn terminal_hangs_up() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let script = "trap '' HUP; echo ready; while :; do sleep 1; done";
+    let mut pty = on_terminal(&sandbox, &["sh", "-c", script])?;
+    pty.expect("ready", PATIENCE)?;
+    let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat"));
+    let fields = |stat: &str| -> Vec<String> {
+        let (_, rest) = stat.rsplit_once(") ").expect("a name in brackets");
+        rest.split(' ').map(str::to_owned).collect()
+    };
+    let supervisor = fields(&stat(&inspect(&sandbox, "one")["pid"].to_string())?)[1].clone();
+    // User and system time, 100 ticks a second.
+    let ticks = || -> Result<u64, Box<dyn std::error::Error>> {
+        let fields = fields(&stat(&supervisor)?);
+        Ok(fields[11].parse::<u64>()? + fields[12].parse::<u64>()?)
+    };
+    pty.hang_up()?;
+    thread::sleep(Duration::from_millis(200));
+    let before = ticks()?;
+    thread::sleep(Duration::from_secs(1));
+    let used = ticks()? - before;
+    sandbox.run(&[PART2, "kill", "one"]).assert_code(0);
+    assert_eq!(pty.wait(PATIENCE)?.code(), Some(137));
+    // It sleeps; a machine with much to do gives even one that spins but a few.
+    assert!(used < 3, "{used} ticks in a second");
     Ok(())
 }
 

@@ -1,11 +1,16 @@
 //! What a container changed: read from its upper layer.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use shared::error::{Error, Result};
+use shared::identity;
+use shared::part::User;
 
 /// One changed path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,15 +44,61 @@ impl Kind {
     }
 }
 
+impl Change {
+    /// Its letter, its path, and a zero byte, which no path has in it.
+    fn to_bytes(&self) -> Vec<u8> {
+        [&[self.kind.letter() as u8], self.path.as_os_str().as_bytes(), &[0]].concat()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (letter, path) = bytes.split_first()?;
+        let kinds = [Kind::Added, Kind::Changed, Kind::Deleted];
+        let kind = kinds.into_iter().find(|kind| kind.letter() == char::from(*letter))?;
+        Some(Self { path: OsStr::from_bytes(path).into(), kind })
+    }
+}
+
 /// What the layer `upper` changes of the tree `lower`, sorted by path.
+///
+/// The caller has one thread.
 ///
 /// # Errors
 /// A directory cannot be read.
 pub fn changes(lower: &Path, upper: &Path) -> Result<Vec<Change>> {
-    let mut found = Vec::new();
-    walk(lower, upper, Path::new(""), &mut found)?;
+    let walked = walk_all(lower, upper);
+    let mut found = match walked {
+        // A container's other users are not us: only root of their user namespace may look into
+        // what they keep to themselves.
+        Err(error) if !User::current().is_root() => {
+            walk_as_root_inside(lower, upper).ok_or(error)?
+        }
+        walked => walked?,
+    };
     found.sort();
     Ok(found)
+}
+
+fn walk_all(lower: &Path, upper: &Path) -> Result<Vec<Change>> {
+    let mut found = Vec::new();
+    walk(lower, upper, Path::new(""), &mut found)?;
+    Ok(found)
+}
+
+/// None: it fails there, too.
+fn walk_as_root_inside(lower: &Path, upper: &Path) -> Option<Vec<Change>> {
+    // A file in memory, not a pipe: that could be full before anybody reads it.
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut answer = File::from(rustix::fs::memfd_create("changes", flags).ok()?);
+    identity::as_root_inside(User::current(), || {
+        let found = walk_all(lower, upper).map_err(std::io::Error::other)?;
+        (&answer).write_all(&found.iter().flat_map(Change::to_bytes).collect::<Vec<_>>())
+    })
+    .ok()?;
+    let mut bytes = Vec::new();
+    answer.rewind().ok()?;
+    answer.read_to_end(&mut bytes).ok()?;
+    // After the last zero byte comes nothing.
+    Some(bytes.split(|byte| *byte == 0).filter_map(Change::from_bytes).collect())
 }
 
 // ANCHOR: walk

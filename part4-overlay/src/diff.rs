@@ -1,6 +1,7 @@
 //! `diff`: what a container changed.
 
 use clap::{Args, FromArgMatches};
+use shared::cli::output;
 use shared::error::{Error, Result};
 use shared::home::Home;
 use shared::part::Command;
@@ -48,7 +49,10 @@ fn print(diff: &Diff) -> Result<u8> {
             .map_err(|e| Error::new("cannot write JSON").because(e))?;
         println!("{text}");
     } else {
-        found.iter().for_each(|c| println!("{} {}", c.kind.letter(), c.path.display()));
+        for change in &found {
+            let path = output::printable(&change.path.display().to_string());
+            println!("{} {path}", change.kind.letter());
+        }
     }
     Ok(0)
 }

@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         test("a_read_only_root_is_read_only", overlays(), read_only),
         test("rm_removes_what_it_wrote", overlays(), removed),
         test("rm_removes_what_its_other_users_wrote", subordinate(), others_files_removed),
+        test("diff_sees_what_its_other_users_wrote", subordinate(), diff_of_others),
+        test("diff_shows_signs_that_steer_a_terminal", overlays(), diff_escapes),
         test("a_foreground_container_keeps_nothing", overlays(), foreground),
         test("exec_writes_to_the_same_layer", overlays(), exec),
         test("metadata_comes_through", overlays(), metadata),
@@ -259,6 +261,29 @@ fn others_files_removed() -> TestResult {
     // In the foreground, too.
     sandbox.run_service(PART4, &[], script).assert_code(0);
     assert!(!data(&sandbox, "one").exists());
+    Ok(())
+}
+
+/// An ordinary user may not look into them.
+fn diff_of_others() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let script = "mkdir -m 700 /data; echo >/data/file; echo >/data/$(printf 'no\\377text'); \
+                  rm /etc/profile; chown -R 33:33 /data";
+    leave(&sandbox, "one", &[], script);
+    let expected = "A /data\nA /data/file\nA /data/no\u{fffd}text\nC /etc\nD /etc/profile\n";
+    assert_eq!(part4(&sandbox, &["diff", "one"]).assert_code(0).stdout, expected);
+    part4(&sandbox, &["rm", "one"]).assert_code(0);
+    Ok(())
+}
+
+fn diff_escapes() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    leave(&sandbox, "one", &[], "touch \"/a$(printf '\\033[2J\\nb')ü\"");
+    assert_eq!(part4(&sandbox, &["diff", "one"]).stdout, "A /a\\u{1b}[2J\\nbü\n");
+    let list: serde_json::Value =
+        serde_json::from_str(&part4(&sandbox, &["diff", "--json", "one"]).stdout)?;
+    assert_eq!(list[0]["path"], "/a\u{1b}[2J\nbü");
+    part4(&sandbox, &["rm", "one"]).assert_code(0);
     Ok(())
 }
 

@@ -134,7 +134,7 @@ fn owner(wanted: &Port, home: &Home) -> Option<String> {
     };
     state::list(home)
         .into_iter()
-        .filter(|record| record.status != Status::Stopped)
+        .filter(|record| matches!(record.status, Status::Created | Status::Running))
         .find(|record| record.service.ports.iter().any(meets))
         .map(|record| record.name)
 }

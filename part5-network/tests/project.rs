@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         test("an_anonymous_volume_ends_with_its_container", container(), anonymous_volume),
         test("restart_on_failure_ends_at_its_limit", container(), restart_on_failure),
         test("restart_always_goes_on_until_stopped", container(), restart_always),
+        test("a_restart_that_fails_is_tried_again", container(), restart_fails),
     ])
 }
 
@@ -319,6 +320,38 @@ fn restart_on_failure() -> TestResult {
     assert_eq!(run_to_end(&sandbox, &project, "good-again"), Some(0));
     sleep(Duration::from_millis(400));
     assert_eq!(fs::read_to_string(data.join("starts"))?, "start\n");
+    project.down();
+    assert_home_is_empty(&sandbox);
+    Ok(())
+}
+
+fn restart_fails() -> TestResult {
+    let sandbox = Sandbox::new()?;
+    let yaml = restarting("always", "while :; do sleep 0.1; done");
+    let project = Project::new(&sandbox, "fails", &yaml);
+    let [data, away] = ["data", "away"].map(|name| project.dir().join(name));
+    fs::create_dir(&data)?;
+    project.up();
+    fs::rename(&data, &away)?;
+    kill(Pid::from_raw(pid(&sandbox, "fails-again")), Signal::SIGKILL)?;
+    let record = || inspect(&sandbox, "fails-again");
+    wait_until("the second try", || record()["restarts"].as_i64() >= Some(2));
+    let error = record()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.contains("data") && record()["status"] == "restarting", "{}", record());
+    part5(&sandbox, &["ps"]).assert_stdout("restarting (125)");
+    part5(&sandbox, &["logs", "fails-again"]).assert_stdout(&format!("error: {error}"));
+    part5(&sandbox, &["rm", "fails-again"]).assert_code(125).assert_stderr("is running");
+    // What stood in its way is gone.
+    fs::rename(&away, &data)?;
+    wait_until("it runs again", || record()["status"] == "running");
+    assert!(record()["error"].is_null());
+    // During the pause, too, it can be stopped.
+    fs::rename(&data, &away)?;
+    kill(Pid::from_raw(pid(&sandbox, "fails-again")), Signal::SIGKILL)?;
+    wait_until("the next pause", || record()["status"] == "restarting");
+    part5(&sandbox, &["stop", "fails-again"]).assert_code(0);
+    assert_eq!(record()["status"], "stopped");
+    part5(&sandbox, &["rm", "fails-again"]).assert_code(0);
     project.down();
     assert_home_is_empty(&sandbox);
     Ok(())

@@ -242,7 +242,7 @@ pub fn sweep_one(dir: &Path) -> Result<()> {
     owned.release()?;
     match read(dir) {
         Some(mut record) if !record.remove_on_stop && record.status != Status::Created => {
-            if record.status != Status::Stopped {
+            if record.status == Status::Running {
                 // Nobody saw how it ended; its supervisor's end killed it.
                 record.exit = Some(Exit { code: 137, signal: Some(9), out_of_memory: false });
                 record.finished = Some(SystemTime::now());

@@ -49,9 +49,16 @@ pub struct Record {
     pub exit: Option<Exit>,
     /// When it ended.
     pub finished: Option<SystemTime>,
+    /// How often `restart:` has started it again, or tried to.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Why its last start failed, if it did.
+    #[serde(default)]
+    pub error: Option<String>,
 }
 
-/// Where a container is in its life; the OCI runtime specification's words.
+/// Where a container is in its life; the OCI runtime specification's words, and Docker's for the
+/// time between two lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -59,6 +66,8 @@ pub enum Status {
     Created,
     /// Its program runs.
     Running,
+    /// It has ended, and its supervisor will start it again.
+    Restarting,
     /// It has ended.
     Stopped,
 }

@@ -120,6 +120,8 @@ impl Launch<'_> {
             notes: recipe.notes.clone(),
             exit: None,
             finished: None,
+            restarts: 0,
+            error: None,
         }
     }
 
@@ -188,6 +190,9 @@ impl Launch<'_> {
             Ok(()) => 0,
             Err(error) => {
                 // The one who waits cleans up; after the start, the next command does.
+                if answering.is_none() {
+                    say_in_log(owned.dir(), &error);
+                }
                 answer(&mut answering, &format!("{}\n{error}", error.code()));
                 EXIT_OURS
             }
@@ -204,7 +209,8 @@ impl Launch<'_> {
     }
 
     /// `restart:`. The pause doubles each time, so that a program that cannot start does not
-    /// keep the machine busy.
+    /// keep the machine busy. A start that fails is a life that ended: what stood in its way (a
+    /// port that is taken) may be gone the next time.
     fn restart_while_wanted(
         &self,
         owned: &Owned,
@@ -214,20 +220,37 @@ impl Launch<'_> {
         mut exit: Exit,
     ) -> Result<()> {
         let mut pause = Duration::from_millis(100);
-        let mut restarts = 0;
-        while wants_restart(self.service.restart, &exit, restarts) {
+        while wants_restart(self.service.restart, &exit, record.restarts) {
             if pause_unless_stopped(owned.dir(), pause) {
                 break;
             }
-            restarts += 1;
+            record.restarts += 1;
             pause = (pause * 2).min(RESTART_PAUSE_MAX);
-            // With the limits that `update` may have changed meanwhile.
-            let service = record.service.clone();
-            let again = Launch { service: &service, name: self.name.clone(), tell: false, ..*self };
-            let recipe = (self.part.recipe)(&again.request(record.rootfs.clone(), Mode::Detached))?;
-            exit = run_once(owned, &recipe, record, streams, signals, None, || {})?;
+            exit = match self.run_again(owned, record, streams, signals) {
+                Ok(exit) => exit,
+                Err(error) => not_restarted(owned, record, &error),
+            };
         }
-        Ok(())
+        if record.status == Status::Restarting {
+            record.status = Status::Stopped;
+            owned.save(record)?;
+        }
+        // What could not be undone after a start that failed.
+        owned.release()
+    }
+
+    fn run_again(
+        &self,
+        owned: &Owned,
+        record: &mut Record,
+        streams: &Streams,
+        signals: &SignalFd,
+    ) -> Result<Exit> {
+        // With the limits that `update` may have changed meanwhile.
+        let service = record.service.clone();
+        let again = Launch { service: &service, name: self.name.clone(), tell: false, ..*self };
+        let recipe = (self.part.recipe)(&again.request(record.rootfs.clone(), Mode::Detached))?;
+        run_once(owned, &recipe, record, streams, signals, None, || {})
     }
 }
 
@@ -247,6 +270,34 @@ fn answer(pipe: &mut Option<File>, text: &str) {
     if let Some(mut pipe) = pipe.take() {
         let _ = pipe.write_all(text.as_bytes());
     }
+}
+
+/// Where the user looks for what became of a container, once nobody waits for an answer.
+fn say_in_log(dir: &Path, error: &Error) {
+    if let Ok(mut log) = OpenOptions::new().append(true).open(dir.join("log")) {
+        let _ = writeln!(log, "error: {error}");
+    }
+}
+
+/// A restart has failed: undoes what it did, and writes it down. (A disk so full that this fails,
+/// too, may have room the next time.)
+fn not_restarted(owned: &Owned, record: &mut Record, error: &Error) -> Exit {
+    say_in_log(owned.dir(), error);
+    if let Err(error) = owned.release() {
+        say_in_log(owned.dir(), &error);
+    }
+    let exit = Exit { code: error.code(), ..Exit::default() };
+    record.error = Some(error.to_string());
+    ended(record, &exit);
+    let _ = owned.save(record);
+    exit
+}
+
+fn ended(record: &mut Record, exit: &Exit) {
+    let again = wants_restart(record.service.restart, exit, record.restarts);
+    record.status = if again { Status::Restarting } else { Status::Stopped };
+    record.exit = Some(exit.clone());
+    record.finished = Some(SystemTime::now());
 }
 
 fn started(answer: &str) -> Result<u8> {
@@ -284,7 +335,7 @@ fn run_once(
     record.start_time = running.start_time;
     record.status = Status::Running;
     record.addresses = recipe.addresses.borrow().clone();
-    record.exit = None;
+    (record.exit, record.error) = (None, None);
     owned.save(record)?;
     started();
     let exit = container::supervise(recipe, &running, signals, streams)?;
@@ -296,9 +347,7 @@ fn run_once(
         // `update` may have changed these.
         (record.service, record.cgroups) = (now.service, now.cgroups);
     }
-    record.status = Status::Stopped;
-    record.exit = Some(exit.clone());
-    record.finished = Some(SystemTime::now());
+    ended(record, &exit);
     owned.save(record)?;
     owned.release()?;
     Ok(exit)

@@ -67,6 +67,20 @@ pub fn wrapped(first: &str, rest: &str, text: &str) -> Vec<String> {
     lines
 }
 
+/// A text that comes from inside a container, without what would steer the terminal: control
+/// characters are shown as Rust writes them, `\u{1b}`.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_debug());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// A size in the units of Docker: `64MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -101,6 +115,12 @@ mod tests {
         let lines = wrapped("why: ", "     ", &format!("a {} b", "x".repeat(74)));
         assert_eq!(lines[0], "why: a");
         assert!(lines[1].starts_with("     xxx") && lines[2] == "     b", "{lines:?}");
+    }
+
+    #[test]
+    fn only_control_characters_are_escaped() {
+        assert_eq!(printable("a \\ \"ü\" 'b'"), "a \\ \"ü\" 'b'");
+        assert_eq!(printable("\x1b[2J\r\n\u{9b}m"), r"\u{1b}[2J\r\n\u{9b}m");
     }
 
     #[test]

@@ -89,6 +89,8 @@ fn status(record: &Record) -> String {
         (Status::Running, _) => {
             format!("up {}", output::ago(record.created).trim_end_matches(" ago"))
         }
+        (Status::Restarting, Some(exit)) => format!("restarting ({})", exit.code),
+        (Status::Restarting, None) => "restarting".into(),
         (Status::Stopped, Some(exit)) if exit.out_of_memory => "exited (out of memory)".into(),
         (Status::Stopped, Some(exit)) => format!("exited ({})", exit.code),
         (Status::Stopped, None) => "exited".into(),
@@ -107,7 +109,8 @@ fn ports(record: &Record) -> String {
 fn command_line(record: &Record) -> String {
     let service = &record.service;
     let words: Vec<_> = service.entrypoint.iter().chain(&service.command).cloned().collect();
-    let line = if words.is_empty() { "/bin/sh".to_owned() } else { words.join(" ") };
+    let line =
+        if words.is_empty() { "/bin/sh".to_owned() } else { output::printable(&words.join(" ")) };
     match line.char_indices().nth(30) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

@@ -189,16 +189,17 @@ impl<'a> Session<'a> {
         let stdin = std::io::stdin();
         let mut typing = self.raw.is_some();
         loop {
-            // What nobody listens to is not asked for, or poll would answer at once for ever.
-            let when = |wanted| if wanted { PollFlags::POLLIN } else { PollFlags::empty() };
+            // Poll reports the end of a file even if nothing is asked of it, again and again. So
+            // what is over is left out; the process stands in its place.
+            let unless_over =
+                |fd, on: bool| PollFd::new(if on { fd } else { pidfd }, PollFlags::POLLIN);
             let mut fds = [
                 PollFd::new(pidfd, PollFlags::POLLIN),
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(stdin.as_fd(), when(typing)),
-                PollFd::new(self.terminal, when(self.open)),
+                unless_over(stdin.as_fd(), typing),
+                unless_over(self.terminal, self.open),
             ];
-            let watched = if self.open { 4 } else { 3 };
-            wait_for(&mut fds[..watched])?;
+            wait_for(&mut fds)?;
             let [ended, signalled, typed, shown] = [0, 1, 2, 3].map(|i| is_ready(&fds[i]));
             if shown && self.open {
                 self.show()?;

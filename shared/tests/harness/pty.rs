@@ -93,6 +93,15 @@ impl Pty {
         Ok(tcsetwinsize(&self.controlling, size)?)
     }
 
+    /// Goes away, as a window that is closed or a connection that breaks.
+    ///
+    /// # Errors
+    /// `/dev/null`, which takes its place, cannot be opened.
+    pub fn hang_up(&mut self) -> std::io::Result<()> {
+        self.controlling = File::open("/dev/null")?;
+        Ok(())
+    }
+
     /// Reads until the program has ended.
     ///
     /// # Errors
