@@ -189,7 +189,10 @@ pub fn remove(home: &Home, name: &str, force: bool) -> Result<()> {
     let record = state::find(home, name)?;
     if force {
         stop(home, name, Some(Duration::ZERO))?;
-    } else if record.status == Status::Stopped {
+    } else if record.status == Status::Stopped
+        // Its supervisor is about to write down that it has ended.
+        || record.status == Status::Running && record.process().is_none()
+    {
         await_cleaner(home, &record)?;
     }
     if state::find(home, name).is_err() {

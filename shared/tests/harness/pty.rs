@@ -51,11 +51,12 @@ impl Pty {
             .stdin(Stdio::from(terminal.try_clone()?))
             .stdout(Stdio::from(terminal.try_clone()?))
             .stderr(Stdio::from(terminal));
+        // Before the program can ask for it.
+        let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&controlling, size)?;
         let child = outer.spawn()?;
         let controlling = File::from(controlling);
-        let mut pty = Self { controlling, child, seen: String::new(), read_to: 0 };
-        pty.resize(24, 80)?;
-        Ok(pty)
+        Ok(Self { controlling, child, seen: String::new(), read_to: 0 })
     }
 
     /// Types `text`; a line ends with `\r`, control-C is `\x03`.
