@@ -27,7 +27,8 @@ exec "PROGRAMS/$program" "$@"
 "#;
 
 fn main() -> ExitCode {
-    let needs = needs![root, bridge, overlay, cgroups, binary("part1-chroot"), binary("probe")];
+    let needs =
+        needs![root, bridge, nft, overlay, cgroups, binary("part1-chroot"), binary("probe")];
     let programs = needs![program("curl"), program("ps"), program("pgrep")];
     let all = needs.into_iter().chain(programs).collect();
     harness::run(vec![test("every_session_is_as_it_stands_there", all, sessions)])

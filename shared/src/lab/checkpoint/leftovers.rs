@@ -1,6 +1,7 @@
 //! What a session can leave, and how each goes: processes, containers, loop devices, mounts,
 //! cgroups, files.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
@@ -112,7 +113,9 @@ impl Place {
     fn detach_loop_devices(&self) {
         for entry in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
             let file = fs::read_to_string(entry.path().join("loop/backing_file"));
-            if file.is_ok_and(|file| Path::new(file.trim()).starts_with(self.root()))
+            // Where a mount is in the way, its path does not begin as ours does.
+            let is_ours = |part: &OsStr| Some(part) == self.root().file_name();
+            if file.is_ok_and(|file| Path::new(file.trim()).iter().any(is_ours))
                 && let Ok(device) = File::open(Path::new("/dev").join(entry.file_name()))
             {
                 let _ = sys::loop_device::detach(device.as_fd());
