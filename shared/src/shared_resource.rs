@@ -99,6 +99,8 @@ pub fn leave(dir: &Path, user: &str) -> Result<()> {
         resource.journal()?.play_back(Due::Stop)?;
         fs::remove_dir_all(dir)
             .map_err(|e| Error::new(format!("cannot remove {}", dir.display())).because(e))?;
+        // So does the directory of all of them, if it was the last one; else this fails.
+        dir.parent().map(fs::remove_dir);
     }
     Ok(())
 }
