@@ -59,7 +59,10 @@ fn debootstrap() -> Tried {
 
 /// Asks for the file that debootstrap asks for first.
 fn mirror() -> Tried {
-    let mirror = mirror::of_this_machine("stable").unwrap_or_else(|| mirror::DEFAULT.into());
+    let of_debootstrap = || mirror::of_debootstrap(&find_program("debootstrap")?);
+    let mirror = mirror::of_this_machine("stable").or_else(of_debootstrap).ok_or_else(|| {
+        Trouble::known("no mirror is known", "install debootstrap, which knows one")
+    })?;
     let refused = |why: String| {
         let advice = "connect the machine, or set http_proxy; `rootfs create` needs no network";
         Trouble::known(format!("{mirror}: {why}"), advice)

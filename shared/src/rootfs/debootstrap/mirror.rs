@@ -24,8 +24,12 @@ const SUITES: [&str; 16] = [
     "wheezy",
 ];
 
-/// The one that debootstrap takes by itself for Debian.
-pub const DEFAULT: &str = "http://deb.debian.org/debian";
+/// The one that `debootstrap`, a shell script, takes by itself for Debian.
+pub fn of_debootstrap(program: &Path) -> Option<String> {
+    let text = fs::read_to_string(program).ok()?;
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("DEF_MIRROR="))?;
+    Some(value.trim_matches('"').to_owned())
+}
 
 /// The machine's mirror for `suite`, when both are Debian.
 pub fn of_this_machine(suite: &str) -> Option<String> {
@@ -49,7 +53,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-/// `deb [signed-by=…] http://deb.debian.org/debian bookworm main`, see `sources.list(5)`.
+/// `deb [signed-by=…] http://MIRROR/debian bookworm main`, see `sources.list(5)`.
 fn of_lines(text: &str) -> Option<String> {
     text.lines().find_map(|line| {
         let rest = line.trim().strip_prefix("deb ")?.trim();
@@ -61,7 +65,7 @@ fn of_lines(text: &str) -> Option<String> {
     })
 }
 
-/// `URIs: http://deb.debian.org/debian` in a stanza that is not disabled.
+/// `URIs: http://MIRROR/debian` in a stanza that is not disabled.
 fn of_stanzas(text: &str) -> Option<String> {
     text.split("\n\n").find_map(|stanza| {
         let field = |name: &str| {
@@ -98,6 +102,15 @@ mod tests {
                        Types: deb deb-src\nURIs: mirror+file:/x http://c.test/debian\n";
         assert_eq!(of_stanzas(stanzas).as_deref(), Some("http://c.test/debian"));
         assert_eq!(of_stanzas(""), None);
+    }
+
+    #[test]
+    fn debootstrap_names_its_own() {
+        let script = tempfile::NamedTempFile::new().unwrap();
+        fs::write(script.path(), "#!/bin/sh\nDEF_MIRROR=\"http://d.test/debian\"\n").unwrap();
+        assert_eq!(of_debootstrap(script.path()).as_deref(), Some("http://d.test/debian"));
+        fs::write(script.path(), "#!/bin/sh\n").unwrap();
+        assert_eq!(of_debootstrap(script.path()), None);
     }
 
     #[test]
