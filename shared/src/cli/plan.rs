@@ -3,7 +3,7 @@
 use clap::{Args, FromArgMatches};
 use colored::Colorize;
 
-use super::launch::{Launch, Make, Mode, resolve_rootfs};
+use super::launch::{Make, Mode, resolve_rootfs};
 use super::output;
 use super::run::Which;
 use crate::error::{Error, Result};
@@ -49,17 +49,8 @@ pub(super) fn command() -> Command {
 fn print(part: &Part, plan: &Plan) -> Result<u8> {
     let home = Home::of_this_user();
     let (spec, service) = plan.which.find()?;
-    let name = plan.which.name(&service, spec.as_ref());
     let terminal = service.tty;
-    let launch = Launch {
-        part,
-        home: &home,
-        service: &service,
-        spec: spec.as_ref(),
-        name,
-        terminal,
-        tell: true,
-    };
+    let launch = plan.which.launch(part, &home, &service, spec.as_ref(), terminal);
     let rootfs = resolve_rootfs(part, &home, &service, Make::Never)?;
     let mut recipe = (part.recipe)(&launch.request(rootfs.clone(), Mode::Foreground))?;
     if plan.added {

@@ -96,16 +96,7 @@ fn start(part: &Part, run: &Run) -> Result<u8> {
         (false, true) => Mode::Explained,
         (false, false) => Mode::Foreground,
     };
-    let name = run.which.name(&service, spec.as_ref());
-    let launch = Launch {
-        part,
-        home: &home,
-        service: &service,
-        spec: spec.as_ref(),
-        name,
-        terminal,
-        tell: true,
-    };
+    let launch = run.which.launch(part, &home, &service, spec.as_ref(), terminal);
     launch.run(mode)
 }
 
@@ -136,8 +127,21 @@ impl Which {
         Ok((spec, service))
     }
 
+    /// The start that is asked for.
+    pub(super) fn launch<'a>(
+        &self,
+        part: &'a Part,
+        home: &'a Home,
+        service: &'a Service,
+        spec: Option<&'a Spec>,
+        terminal: bool,
+    ) -> Launch<'a> {
+        let name = self.name(service, spec);
+        Launch { part, home, service, spec, name, terminal, tell: true }
+    }
+
     /// The container's name.
-    pub(super) fn name(&self, service: &Service, spec: Option<&Spec>) -> String {
+    fn name(&self, service: &Service, spec: Option<&Spec>) -> String {
         let own = self.name.as_ref().or(service.container_name.as_ref());
         match (own, spec) {
             (Some(name), _) => name.clone(),
