@@ -182,8 +182,8 @@ fn run_each(
         let row = screen.run(&runner, checkpoint)?;
         let right = row.prediction.as_ref().and_then(|prediction| prediction.right);
         // Another reads it from disk, and a `kill -9` may come: so it is noted at once.
-        Progress::load(&Home::of_this_user()).record(row.id, row.result, right)?;
-        let left = screen.ask && row.result == Verdict::Skipped && row.left();
+        progress().record(row.id, row.result, right)?;
+        let left = row.left();
         report.add(row);
         if left {
             break;
@@ -219,7 +219,11 @@ fn shell(book: &Book, id: Id) -> Result<u8> {
 struct Book {
     part: &'static str,
     checkpoints: Vec<Checkpoint>,
-    progress: Progress,
+}
+
+/// What the learner has done, as it is on disk now.
+fn progress() -> Progress {
+    Progress::load(&Home::of_this_user())
 }
 
 impl Book {
@@ -230,8 +234,7 @@ impl Book {
         if checkpoints.is_empty() {
             return Err(Error::new(format!("there are no checkpoints for {}", part.binary)));
         }
-        let progress = Progress::load(&Home::of_this_user());
-        Ok(Self { part: part.binary, checkpoints, progress })
+        Ok(Self { part: part.binary, checkpoints })
     }
 
     fn find(&self, id: Id) -> Result<&Checkpoint> {
@@ -248,7 +251,7 @@ impl Book {
 
     /// The first that has not passed. What could not run here waits until the others have.
     fn next(&self) -> Option<&Checkpoint> {
-        let progress = Progress::load(&Home::of_this_user());
+        let progress = progress();
         let to_do = || self.checkpoints.iter().filter(|c| !progress.has_passed(c.id));
         let was_skipped =
             |c: &Checkpoint| progress.of(c.id).is_some_and(|run| run.result == Verdict::Skipped);
@@ -257,7 +260,7 @@ impl Book {
 
     /// How far the learner is, as a bar.
     fn bar(&self) -> String {
-        let progress = Progress::load(&Home::of_this_user());
+        let progress = progress();
         let all = self.checkpoints.len();
         let passed = self.checkpoints.iter().filter(|c| progress.has_passed(c.id)).count();
         let full = passed * 40 / all;
@@ -265,12 +268,13 @@ impl Book {
     }
 
     fn list(&self, as_json: bool) -> Result<u8> {
+        let progress = progress();
         if as_json {
             let row = |c: &Checkpoint| {
                 json!({
                     "id": c.id, "title": c.title, "minutes": c.minutes,
                     "needs": c.needs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                    "last": self.progress.of(c.id),
+                    "last": progress.of(c.id),
                 })
             };
             let rows: Vec<_> = self.checkpoints.iter().map(row).collect();
@@ -278,7 +282,7 @@ impl Book {
             return Ok(0);
         }
         for checkpoint in &self.checkpoints {
-            let result = self.progress.of(checkpoint.id).map(|run| run.result);
+            let result = progress.of(checkpoint.id).map(|run| run.result);
             println!("{}", screen::list_line(checkpoint, result));
         }
         println!("\n{}", self.bar());
@@ -302,13 +306,13 @@ impl Book {
             true => self.checkpoints.iter().any(|checkpoint| checkpoint.id == id),
             false => ids.contains(&id),
         };
-        let count =
-            self.checkpoints.iter().filter(|c| is_meant(c.id) && self.progress.of(c.id).is_some());
-        let count = count.count();
+        let mut progress = progress();
+        let known = |c: &&Checkpoint| is_meant(c.id) && progress.of(c.id).is_some();
+        let count = self.checkpoints.iter().filter(known).count();
         if count == 0 {
             println!("There is nothing to forget.");
         } else if yes || screen::confirm(&format!("Forget {count} results?"))? {
-            Progress::load(&Home::of_this_user()).forget(is_meant)?;
+            progress.forget(is_meant)?;
             println!("Forgot {count} results.");
         }
         Ok(0)

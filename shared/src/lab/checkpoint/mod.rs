@@ -220,6 +220,11 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Tries what it needs, up to the first that is not met.
+    pub fn first_unmet(&self) -> Option<(&Requirement, Unmet)> {
+        self.needs.iter().find_map(|need| Some((need, need.attempt().err()?)))
+    }
+
     /// Whether its session runs in a user namespace when we are not root.
     pub fn needs_any_root(&self) -> bool {
         self.needs.contains(&Requirement::AnyRoot)

@@ -39,8 +39,7 @@ impl Runner {
     pub fn run(&self, checkpoint: &Checkpoint, watcher: &mut dyn Watcher) -> Row {
         let mut row = Row::of(checkpoint);
         place::sweep();
-        let unmet = checkpoint.needs.iter().find_map(|need| Some((need, need.attempt().err()?)));
-        if let Some((need, unmet)) = unmet {
+        if let Some((need, unmet)) = checkpoint.first_unmet() {
             return row.end(Verdict::Skipped, format!("needs {need}: {}", unmet.why));
         }
         let values = vars::values(&checkpoint.vars);
@@ -70,12 +69,10 @@ impl Runner {
     /// Something that the checkpoint needs is missing, or the lab cannot be made.
     pub fn open_shell(&self, checkpoint: &Checkpoint) -> Result<Vec<String>> {
         place::sweep();
-        for need in &checkpoint.needs {
-            need.attempt().map_err(|unmet| {
-                Error::new(format!("{} needs {need}", checkpoint.id))
-                    .because(unmet.why)
-                    .hint(unmet.advice)
-            })?;
+        if let Some((need, unmet)) = checkpoint.first_unmet() {
+            return Err(Error::new(format!("{} needs {need}", checkpoint.id))
+                .because(unmet.why)
+                .hint(unmet.advice));
         }
         let no_lab = |why: String| Error::new("there is no lab").because(why);
         let values = vars::values(&checkpoint.vars);
