@@ -1,7 +1,7 @@
 //! Where this user's containers keep what they need.
 
 use std::env;
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Metadata, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -30,21 +30,20 @@ impl Home {
             std::path::absolute(value).ok()
         };
         let user = User::current();
+        let tmp = PathBuf::from(format!("/tmp/inside-docker-{}", user.uid));
         let (run, data) = if let Some(home) = dir("INSIDE_DOCKER_HOME") {
             (home.join("run"), home.join("data"))
         } else if user.is_root() {
             ("/run/inside-docker".into(), "/var/lib/inside-docker".into())
         } else {
-            let tmp = || PathBuf::from(format!("/tmp/inside-docker-{}", user.uid));
             let run = dir("XDG_RUNTIME_DIR").filter(|d| d.is_dir());
             let data = dir("XDG_DATA_HOME").or_else(|| dir("HOME").map(|h| h.join(".local/share")));
             (
-                run.map_or_else(|| tmp().join("run"), |d| d.join("inside-docker")),
+                run.map_or_else(|| tmp.join("run"), |d| d.join("inside-docker")),
                 data.filter(|d| can_be_made(d))
-                    .map_or_else(|| tmp().join("data"), |d| d.join("inside-docker")),
+                    .map_or_else(|| tmp.join("data"), |d| d.join("inside-docker")),
             )
         };
-        let tmp = PathBuf::from(format!("/tmp/inside-docker-{}", user.uid));
         let shared = (run.starts_with(&tmp) || data.starts_with(&tmp)).then_some(tmp);
         Self { run, data, shared }
     }
@@ -59,18 +58,7 @@ impl Home {
     /// # Errors
     /// A directory belongs to another user, can be written by others, or is a link.
     pub fn check(&self) -> Result<()> {
-        let ours = nix::unistd::geteuid().as_raw();
-        for dir in self.private() {
-            let Ok(found) = fs::symlink_metadata(dir) else { continue };
-            if !found.is_dir() || found.uid() != ours || found.mode() & 0o022 != 0 {
-                return Err(Error::new(format!("{} is not ours alone", dir.display()))
-                    .because("others could have written what we would do")
-                    .hint(
-                        "look at it and remove it, or set INSIDE_DOCKER_HOME to another directory",
-                    ));
-            }
-        }
-        Ok(())
+        self.private().try_for_each(|dir| check(dir).map(drop))
     }
 
     /// Makes both directories, closed to others: files in a volume can be set-user-id, and
@@ -83,8 +71,7 @@ impl Home {
             let failed =
                 |e: std::io::Error| Error::new(format!("cannot make {}", dir.display())).because(e);
             DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-            self.check()?;
-            if fs::metadata(dir).map_err(failed)?.mode() & 0o077 != 0 {
+            if check(dir)?.is_some_and(|found| found.mode() & 0o077 != 0) {
                 fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
             }
         }
@@ -134,6 +121,18 @@ impl Home {
     pub fn containers_data(&self) -> PathBuf {
         self.data.join("containers")
     }
+}
+
+/// Whether a directory, if it is there, is ours alone. Answers what it is.
+fn check(dir: &Path) -> Result<Option<Metadata>> {
+    let Ok(found) = fs::symlink_metadata(dir) else { return Ok(None) };
+    let ours = nix::unistd::geteuid().as_raw();
+    if found.is_dir() && found.uid() == ours && found.mode() & 0o022 == 0 {
+        return Ok(Some(found));
+    }
+    Err(Error::new(format!("{} is not ours alone", dir.display()))
+        .because("others could have written what we would do")
+        .hint("look at it and remove it, or set INSIDE_DOCKER_HOME to another directory"))
 }
 
 /// Whether we could make a directory below `dir`: a user like `nobody` has no real home.
