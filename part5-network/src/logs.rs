@@ -53,8 +53,7 @@ pub(crate) fn command() -> Command {
 fn show(logs: &Logs) -> Result<u8> {
     let home = Home::of_this_user();
     if let [name] = &logs.names[..] {
-        let record = state::find(&home, name)?;
-        shared::cli::has_log(&record)?;
+        let record = shared::cli::find_logged(&home, name)?;
         let dir = home.containers().join(record.name);
         return shared::cli::follow(&dir, logs.follow, logs.tail, &mut std::io::stdout())
             .map(|()| 0);
@@ -63,8 +62,7 @@ fn show(logs: &Logs) -> Result<u8> {
         if logs.names.is_empty() { of_project(&home, &logs.spec)? } else { logs.names.clone() };
     let mut tails = Vec::new();
     for name in names {
-        let record = state::find(&home, &name)?;
-        shared::cli::has_log(&record)?;
+        let record = shared::cli::find_logged(&home, &name)?;
         tails.push(Tail::open(&home, &record.name, logs.tail)?);
     }
     while Tail::show_all(&mut tails)? && logs.follow {

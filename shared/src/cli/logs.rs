@@ -36,8 +36,7 @@ pub(super) fn command() -> Command {
         run: |_, matches| {
             let logs = Logs::from_arg_matches(matches).map_err(|e| Error::new(e.to_string()))?;
             let home = Home::of_this_user();
-            let record = state::find(&home, &logs.name)?;
-            has_log(&record)?;
+            let record = find_logged(&home, &logs.name)?;
             let dir = home.containers().join(&record.name);
             follow(&dir, logs.follow, logs.tail, &mut std::io::stdout())?;
             Ok(0)
@@ -45,13 +44,14 @@ pub(super) fn command() -> Command {
     }
 }
 
-/// Whether it keeps a log.
+/// A container that keeps a log.
 ///
 /// # Errors
-/// It runs in the foreground.
-pub fn has_log(record: &Record) -> Result<()> {
+/// It is not known, or runs in the foreground.
+pub fn find_logged(home: &Home, name: &str) -> Result<Record> {
+    let record = state::find(home, name)?;
     if !record.remove_on_stop {
-        return Ok(());
+        return Ok(record);
     }
     Err(Error::new(format!("{:?} runs in the foreground", record.name))
         .hint("what it writes is on its terminal; only `run -d` keeps a log"))

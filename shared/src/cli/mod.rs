@@ -19,7 +19,7 @@ use nix::sys::stat;
 
 pub use launch::{Launch, Make, Mode, resolve_rootfs};
 pub use lifecycle::{remove, stop};
-pub use logs::{follow, has_log, skip_to_last};
+pub use logs::{find_logged, follow, skip_to_last};
 
 use crate::error::Error;
 use crate::home::Home;
